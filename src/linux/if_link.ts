@@ -120,6 +120,18 @@ export const IFLA_BOND_AD_LACP_ACTIVE = 29;
 export const IFLA_BOND_MISSED_MAX = 30;
 export const IFLA_BOND_NS_IP6_TARGET = 31;
 
+export const IFLA_BOND_SLAVE_STATE = 1;
+export const IFLA_BOND_SLAVE_MII_STATUS = 2;
+export const IFLA_BOND_SLAVE_LINK_FAILURE_COUNT = 3;
+export const IFLA_BOND_SLAVE_PERM_HWADDR = 4;
+export const IFLA_BOND_SLAVE_QUEUE_ID = 5;
+export const IFLA_BOND_SLAVE_AD_AGGREGATOR_ID = 6;
+export const IFLA_BOND_SLAVE_AD_ACTOR_OPER_PORT_STATE = 7;
+export const IFLA_BOND_SLAVE_AD_PARTNER_OPER_PORT_STATE = 8;
+export const IFLA_BOND_SLAVE_PRIO = 9;
+
+export const IFLA_VRF_PORT_TABLE = 1;
+
 export const IFLA_TUN_OWNER = 1;
 export const IFLA_TUN_GROUP = 2;
 export const IFLA_TUN_TYPE = 3;

@@ -16,6 +16,7 @@ import {
 } from '../codec/index.ts';
 import { oneOf, type Path, rangeError, typeError } from '../errors.ts';
 import * as C from '../linux/if_addr.ts';
+import { NLM_F_CREATE, NLM_F_REPLACE } from '../linux/netlink.ts';
 import {
   RT_SCOPE_HOST,
   RT_SCOPE_LINK,
@@ -336,23 +337,42 @@ export function fieldOfAddress([field]: Path): Path {
   return field === undefined ? [] : [field === 'local' ? 'address' : field];
 }
 
-/** Adds or removes an address. */
+/** Fields that the kernel cannot change in an address that exists. */
+const LASTING = ['label', 'broadcast', 'scope', 'peer'] as const;
+
+/** Refuses a change that the kernel would acknowledge and ignore. */
+function refuseIgnored(present: readonly LinkAddress[], address: string, options: AddressOptions): void {
+  const { family, address: host, length } = checkPrefix(address, ['address']);
+  for (const own of present) {
+    const [text, bits] = own.address.split('/');
+    if (own.family !== family || text !== host || (family === 'ipv4' && Number(bits) !== length)) continue;
+    const first = 'as it is: it cannot be changed. Remove the address first';
+    if (Number(bits) !== length) throw rangeError(['address'], `${own.address}, ${first}`, address, 'ERR_CONFLICT');
+    // The kernel computes the scope of an IPv6 address, and changes its peer.
+    for (const field of family === 'ipv4' ? LASTING : [])
+      if (options[field] !== undefined && options[field] !== own[field])
+        throw rangeError([field], `${own[field] ?? 'none'}, ${first}`, options[field], 'ERR_CONFLICT');
+  }
+}
+
+/** Adds, changes or removes an address. */
 export function* changeAddress(
   exchange: Exchange,
   devices: Devices,
-  change: 'add' | 'remove',
+  change: 'add' | 'set' | 'remove',
   name: string,
   address: string,
   options: AddressOptions,
 ): Operation<void> {
-  const adding = change === 'add';
+  const adding = change !== 'remove';
   const { header, attributes } = writeAddress(name, address, options);
   const subject = { name, address, ...options };
   header.ifa_index = yield* devices.indexOf(name, 'name', subject);
+  if (change === 'set') refuseIgnored(yield* listAddresses(exchange, devices, { device: name }), address, options);
   const call = request(ADDRESS, {
     syscall: adding ? 'RTM_NEWADDR' : 'RTM_DELADDR',
     type: adding ? RTM_NEWADDR : RTM_DELADDR,
-    flags: adding ? CREATE : 0,
+    flags: change === 'set' ? NLM_F_CREATE | NLM_F_REPLACE : adding ? CREATE : 0,
     header,
     value: attributes,
     subject,

@@ -50,7 +50,7 @@ export const FDB = attributes('NDA', {
   extendedFlags: opt(u32ne(C.NDA_FLAGS_EXT)),
 });
 export type FdbAttributes = Infer<typeof FDB>;
-const ENTRY = kind(ndmsg, FDB);
+export const ENTRY = kind(ndmsg, FDB);
 type FdbHeader = Infer<typeof ndmsg>;
 
 /**

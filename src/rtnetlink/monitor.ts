@@ -2,10 +2,12 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { DecodeError, oneOf, rangeError, typeError } from '../errors.ts';
 import { NLM_F_APPEND, NLM_F_REPLACE } from '../linux/netlink.ts';
 import * as C from '../linux/rtnetlink.ts';
+import { AF_BRIDGE } from '../linux/socket.ts';
 import { GroupIteration } from '../netlink/group-iteration.ts';
 import { type GroupReader, type Message, messagesIn } from '../netlink/index.ts';
 import { checkSignal } from '../signal.ts';
 import { ADDRESS, type LinkAddress, readAddress } from './address.ts';
+import { ENTRY, type FdbEntry, readEntry } from './fdb.ts';
 import { LINKS, type Link } from './links/link.ts';
 import { NEIGHBOUR, type Neighbour, readNeighbour } from './neighbour.ts';
 import { read } from './request.ts';
@@ -21,6 +23,7 @@ interface Objects {
   route: Route;
   neighbour: Neighbour;
   rule: Rule;
+  fdb: FdbEntry;
 }
 /** The kind of object that an event is about. */
 export type LinksEventKind = keyof Objects;
@@ -51,18 +54,24 @@ export interface LinksState {
   routes: Route[];
   neighbours: Neighbour[];
   rules: Rule[];
+  /**
+   * The entries of forwarding tables. The lists of hardware addresses that devices listen to are left out, because the kernel does not announce
+   * their changes.
+   */
+  fdb: FdbEntry[];
 }
 
 /** An item that the iteration of a monitor yields. */
 export type LinksItem = LinksEvent | LinksState;
 
-const KINDS: readonly LinksEventKind[] = ['link', 'address', 'route', 'neighbour', 'rule'];
+const KINDS: readonly LinksEventKind[] = ['link', 'address', 'route', 'neighbour', 'rule', 'fdb'];
 const GROUPS: Record<LinksEventKind, readonly number[]> = {
   link: [C.RTNLGRP_LINK],
   address: [C.RTNLGRP_IPV4_IFADDR, C.RTNLGRP_IPV6_IFADDR],
   route: [C.RTNLGRP_IPV4_ROUTE, C.RTNLGRP_IPV6_ROUTE, C.RTNLGRP_NEXTHOP],
   neighbour: [C.RTNLGRP_NEIGH],
   rule: [C.RTNLGRP_IPV4_RULE, C.RTNLGRP_IPV6_RULE],
+  fdb: [C.RTNLGRP_NEIGH],
 };
 export const MONITOR_BUFFER_BYTES = 8 * 1024 * 1024;
 const MAX_BUFFER_BYTES = 1024 * 1024 * 1024;
@@ -88,7 +97,7 @@ export function groupsOf(options: LinksMonitorOptions): number[] {
 export type LinksSource = { readonly [K in LinksEventKind]: () => Promise<Objects[K][]> };
 
 /**
- * Events of links, addresses, routes, neighbours and rules. Opened by `Links.monitor`.
+ * Events of links, addresses, routes, neighbours, rules and forwarding tables. Opened by `Links.monitor`.
  *
  * @example
  * const monitor = links.monitor({ kinds: ['link', 'address'] });
@@ -132,6 +141,13 @@ const KEYS: { readonly [K in LinksEventKind]: (object: Objects[K]) => string } =
   route: route => text(route, key => NOT_COMPARED.test(key) || key === 'flags'),
   neighbour: ({ device, address, flags }) => `${device} ${address} ${flags.includes('proxy')}`,
   rule: rule => text(rule, key => NOT_COMPARED.test(key) || key === 'flags'),
+  // In the table of a bridge, an address can move from one port to another.
+  fdb: ({ device, address, master, vlan, self, remote, destinationPort, networkId, remoteDevice, sourceNetworkId }) =>
+    JSON.stringify(
+      self === true
+        ? [device, address, remote, destinationPort, networkId, remoteDevice, sourceNetworkId]
+        : [master ?? device, address, vlan],
+    ),
 };
 const placeOf = (kind: LinksEventKind, object: object): string =>
   kind === 'route' ? text(object, key => NOT_COMPARED.test(key) || WAYS.has(key)) : '';
@@ -197,10 +213,11 @@ class Follower {
       routes: [],
       neighbours: [],
       rules: [],
+      fdb: [],
     };
     const read = async <K extends LinksEventKind>(kind: K): Promise<Objects[K][]> => {
       if (!this.#kinds.has(kind)) return [];
-      const objects = await this.#source[kind]();
+      const objects = await this.#objects(kind);
       this.#known.set(kind, new Map(objects.map(object => [KEYS[kind](object), object])));
       return this.#told.has(kind) ? objects : [];
     };
@@ -210,7 +227,13 @@ class Follower {
     state.routes = await read('route');
     state.neighbours = await read('neighbour');
     state.rules = await read('rule');
+    state.fdb = await read('fdb');
     return state;
+  }
+
+  async #objects<K extends LinksEventKind>(kind: K): Promise<Objects[K][]> {
+    const objects: Objects[K][] = await this.#source[kind]();
+    return kind === 'fdb' ? objects.filter(entry => isAnnounced(entry as FdbEntry)) : objects;
   }
 
   #learnNames(): void {
@@ -232,7 +255,7 @@ class Follower {
     const events: LinksEvent[] = [];
     for (const kind of KINDS) {
       if (!this.#doubtful.delete(kind) || !this.#kinds.has(kind)) continue;
-      const objects = await this.#source[kind]();
+      const objects = await this.#objects(kind);
       this.#compare(kind, objects, events);
       if (kind === 'link') this.#learnNames();
     }
@@ -297,6 +320,10 @@ class Follower {
       }
       case C.RTM_NEWNEIGH:
       case C.RTM_DELNEIGH: {
+        if (message.source.bytes[message.payload] === AF_BRIDGE) {
+          this.#takeEntry(message, isGone, events);
+          return;
+        }
         const parts = read(NEIGHBOUR, message);
         const device = parts && this.#nameOf(parts[0].ndm_ifindex, 'neighbour');
         if (parts && device !== undefined) this.#update('neighbour', readNeighbour(...parts, device), isGone, events);
@@ -341,8 +368,19 @@ class Follower {
     this.#update('link', link, isGone, events);
     // The kernel does not announce IPv4 routes that disappear because a device was removed or switched off.
     if (isGone || (before?.up === true && !link.up)) this.#doubtful.add('route');
+    if (isGone) this.#doubtful.add('fdb');
     if (before !== undefined && before.name !== link.name) for (const kind of KINDS) this.#doubtful.add(kind);
     if (isGone) this.#names.delete(index);
+  }
+
+  #takeEntry(message: Message, isGone: boolean, events: LinksEvent[]): void {
+    const parts = read(ENTRY, message);
+    if (parts === undefined) return;
+    const [{ ndm_ifindex }, { master, remoteDevice }] = parts;
+    for (const index of [ndm_ifindex, master, remoteDevice])
+      if (index !== undefined && this.#nameOf(index, 'fdb') === undefined) return;
+    const entry = readEntry(...parts, index => this.#names.get(index));
+    if (entry !== undefined && isAnnounced(entry)) this.#update('fdb', entry, isGone, events);
   }
 
   #takeRoute(message: Message, isGone: boolean, events: LinksEvent[]): void {
@@ -363,6 +401,10 @@ class Follower {
       );
   }
 }
+
+/** Whether the kernel announces changes of an entry. It does so for tables, but not for the addresses that a device listens to. */
+const isAnnounced = ({ self, remote, nextHopId }: FdbEntry): boolean =>
+  self !== true || remote !== undefined || nextHopId !== undefined;
 
 const DELETIONS: ReadonlySet<number> = new Set([
   C.RTM_DELLINK,

@@ -21,6 +21,7 @@ import {
   writeNeighbourKey,
 } from './neighbour.ts';
 import { changeRoute, type NewRoute, type RouteKey, writeRoute, writeRouteKey } from './routes/new-route.ts';
+import { changeNextHop, listNextHops, type NextHopObject, removeNextHop } from './routes/nexthop.ts';
 import { listRoutes, type Route, type RouteFilter } from './routes/route.ts';
 import { addRule, listRules, type RuleFilter, removeRule } from './rules/change.ts';
 import type { NewRule, Rule, RuleKey } from './rules/rule.ts';
@@ -61,6 +62,25 @@ export class LinksOperations extends DeviceOperations {
    */
   *addAddress(name: string, address: string, options: AddressOptions = {}): Operation<void> {
     yield* changeAddress(this.#exchange, this.#devices, 'add', name, address, options);
+  }
+
+  /**
+   * Adds an address, or changes the settings of one that the device has: lifetimes, metric, and the flags with a field. Those that are left
+   * out get their default values.
+   *
+   * The kernel cannot change the label, the broadcast address, the scope (IPv4) and the prefix length (IPv6) of an address, and accepts such
+   * a request without doing so. This method refuses it. IPv4 addresses with other prefix lengths are different addresses.
+   *
+   * @param name the device
+   * @param address with its prefix length
+   * @param options as for `addAddress`
+   * @throws RangeError ERR_CONFLICT the field cannot change: remove the address first
+   * @throws NetlinkError ENODEV there is no such device, EACCES IPv6 is switched off on the device
+   * @example
+   * await links.setAddress('eth0', '10.10.0.100/24', { validSeconds: 3600, preferredSeconds: 1800 });
+   */
+  *setAddress(name: string, address: string, options: AddressOptions = {}): Operation<void> {
+    yield* changeAddress(this.#exchange, this.#devices, 'set', name, address, options);
   }
 
   /**
@@ -145,6 +165,58 @@ export class LinksOperations extends DeviceOperations {
    */
   *routes(filter: RouteFilter = {}): Operation<Route[]> {
     return yield* listRoutes(this.#exchange, this.#devices, filter);
+  }
+
+  /**
+   * Lists the nexthop objects, or those of one device, as `ip nexthop` does. A route uses one by its id: `nextHopId`.
+   *
+   * @param options `device`, `signal`
+   * @throws NetlinkError ENODEV there is no such device, EOPNOTSUPP the kernel is older than Linux 5.3
+   * @example
+   * for (const { id, via, group } of await links.nextHopObjects()) console.log(id, via ?? group);
+   */
+  *nextHopObjects(options: DeviceFilter = {}): Operation<NextHopObject[]> {
+    return yield* listNextHops(this.#exchange, this.#devices, options);
+  }
+
+  /**
+   * Adds a nexthop object: one way, or a group of ways that share the traffic. An object that was read is accepted.
+   *
+   * @param object `id`, and `device`, `via` (or both), `blackhole`, or a `group` of other ids with weights
+   * @throws NetlinkError EEXIST the id is taken, ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) `via` cannot be reached, EINVAL a member of the
+   * group does not exist, ENODEV there is no such device
+   * @example
+   * await links.addNextHopObject({ id: 1, via: '10.0.0.2', device: 'eth0' });
+   * await links.addNextHopObject({ id: 2, via: '10.0.0.3', device: 'eth0' });
+   * await links.addNextHopObject({ id: 10, group: [{ id: 1, weight: 3 }, { id: 2 }] });
+   * await links.addRoute({ to: '10.1.0.0/16', nextHopId: 10 });
+   */
+  *addNextHopObject(object: NextHopObject): Operation<void> {
+    yield* changeNextHop(this.#exchange, this.#devices, 'add', object);
+  }
+
+  /**
+   * Adds a nexthop object, or replaces the one with this id. All routes over it then use the new way.
+   *
+   * @param object as for `addNextHopObject`
+   * @throws NetlinkError EINVAL a group cannot become a single way, nor a single way a group; the errors of `addNextHopObject`
+   * @example
+   * await links.setNextHopObject({ id: 1, via: '10.0.0.254', device: 'eth0' });
+   */
+  *setNextHopObject(object: NextHopObject): Operation<void> {
+    yield* changeNextHop(this.#exchange, this.#devices, 'set', object);
+  }
+
+  /**
+   * Removes a nexthop object. The kernel also removes the routes that use it, and takes it out of its groups.
+   *
+   * @param object its `id`
+   * @throws NetlinkError ENOENT there is no such object
+   * @example
+   * await links.removeNextHopObject({ id: 10 });
+   */
+  *removeNextHopObject(object: Pick<NextHopObject, 'id'>): Operation<void> {
+    yield* removeNextHop(this.#exchange, object);
   }
 
   /**
@@ -332,14 +404,14 @@ export class Links extends syncAndAsync(LinksOperations) {
   }
 
   /**
-   * Follows links, addresses, routes, neighbours and rules, and reports each one that is new, has changed, or has gone. If you apply the
+   * Follows links, addresses, routes, neighbours, rules and forwarding tables, and reports each one that is new, has changed, or has gone. If you apply the
    * events to the state in order, you get the result of a new reading. An object that came and went between two readings may be left out.
    *
    * After events were lost, an item of type 'state' has all objects. The kernel does not announce the IPv4 routes that disappear because a
    * device is removed or switched off. The monitor then reads the routes again and reports them. Counters and clocks do not count as
    * changes. While a device is switched off, the kernel announces few changes of its settings.
    *
-   * @param options `kinds` ('link', 'address', 'route', 'neighbour', 'rule'; default all), `initial` (begin with the state),
+   * @param options `kinds` ('link', 'address', 'route', 'neighbour', 'rule', 'fdb'; default all), `initial` (begin with the state),
    * `receiveBufferBytes` (4096 to 1 GiB, default 8 MiB), `signal`
    * @throws StateError ERR_CLOSED, TypeError, RangeError
    * @example
@@ -354,6 +426,7 @@ export class Links extends syncAndAsync(LinksOperations) {
       route: () => this.routes(),
       neighbour: () => this.neighbours(),
       rule: () => this.rules(),
+      fdb: () => this.fdb(),
     };
     return openWatcher(
       this.#exchange,

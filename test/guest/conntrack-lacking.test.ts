@@ -88,9 +88,17 @@ kernelSuite('a kernel without ctnetlink', () => {
     expect(JSON.parse(doctor.stdout).abilities).toContainEqual(expect.objectContaining(lacking));
     expect(isLoaded()).toBe(false);
     fs.writeFileSync(LOADER, loader);
-    const { abilities: after } = await container.preflight({ load: true });
-    expect(after).toContainEqual({ name: 'conntrack', works: true });
+    const { abilities: after } = await container.preflight();
+    expect(after).toContainEqual({
+      ...lacking,
+      works: true,
+      reason: 'module',
+      why: expect.stringContaining('first use'),
+    });
+    await using ct = Conntrack.open({ netns });
+    expect(await ct.count()).toBe(0);
     expect(isLoaded()).toBe(true);
+    expect((await container.preflight()).abilities).toContainEqual({ name: 'conntrack', works: true });
   });
 
   it('lets redirects be made, and rejects a removal that was to end their connections with UnsupportedError', async () => {

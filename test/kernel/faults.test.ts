@@ -412,6 +412,8 @@ kernelSuite('devices, addresses and routes when one system call fails', () => {
     ['a tap', own => own.createTun({ name: 'made0', mode: 'tap', owner: 0 })],
     ['an address', own => own.addAddress('made0', '10.10.0.100/32'), veth],
     ['a route', own => own.addRoute({ to: '192.0.2.0/24', device: 'made0' }), veth],
+    ['an address that is set', own => own.setAddress('made0', '10.10.0.100/32'), veth],
+    ['a nexthop object', own => own.addNextHopObject({ id: 5, device: 'made0' }), veth],
     ['a name', own => own.set('lo', { up: false }), () => links.sync.set('lo', { up: true })],
   ])('are created: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate, prepare) =>
     tried(changes(operate, prepare), 8),
@@ -423,7 +425,23 @@ kernelSuite('devices, addresses and routes when one system call fails', () => {
     ['addresses', own => own.addresses()],
     ['routes', own => own.routes()],
     ['neighbours', own => own.neighbours()],
+    ['nexthop objects', own => own.nextHopObjects()],
   ])('are read: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate) => tried(changes(operate), 8));
+
+  test('are monitored, or the error leaves nothing behind', { timeout: LONG }, () =>
+    tried(
+      {
+        ...changes(async own => {
+          const events = own.monitor({ initial: true })[Symbol.asyncIterator]();
+          const first = await events.next();
+          if (first.value?.type !== 'state') throw new Error('no state came');
+          await events.return(undefined);
+        }),
+        ends: true,
+      },
+      8,
+    ),
+  );
 });
 
 kernelSuite('connections when one system call fails', () => {

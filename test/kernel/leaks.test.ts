@@ -11,6 +11,7 @@ const script = (body: string, count: number) => `
   import { Nftables } from './nftables/index.js';
   import { Nflog } from './nflog/index.js';
   import { Conntrack } from './conntrack/index.js';
+  import { Links } from './rtnetlink/index.js';
   import { NetlinkSocket } from './netlink/index.js';
   import { traceDescriptors } from './ffi/index.js';
   import { setFlagsFromString } from 'node:v8';
@@ -65,19 +66,18 @@ kernelSuite('handles that are never closed', () => {
     expect(more).toBe(0);
   });
 
-  test('of connections are closed, too, and so is a monitor that nobody iterates', () => {
+  test('of connections and links are closed, too, and so are monitors that nobody iterates', () => {
     const { warnings, more } = run(
       `(() => {
         const netns = NetNs.create();
         Conntrack.open({ netns });
         Conntrack.open({ netns }).monitor();
+        Links.open({ netns }).monitor();
       })();`,
-      4,
+      6,
     );
     expect(warnings.map(({ message }) => message.replace(/ in namespace.*| \(.*/, '')).sort()).toEqual([
-      'a netlink socket',
-      'a netlink socket',
-      'a netlink socket',
+      ...Array.from({ length: 5 }, () => 'a netlink socket'),
       'a network namespace',
     ]);
     expect(more).toBe(0);

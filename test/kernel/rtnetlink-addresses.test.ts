@@ -108,6 +108,46 @@ kernelSuite('addresses', () => {
     const routes = await links.routes({ family: 'ipv4', table: 'local' });
     expect(routes).toHaveLength(1000);
   });
+
+  test('are set: added where they are missing, and else changed as ip shows; rejects with ERR_CONFLICT what the kernel would ignore', async () => {
+    const seen = (address: string): Printed =>
+      ip(here, 'addr', 'show', 'dev', 'eth0')
+        .flatMap(({ addr_info }) => addr_info)
+        .find((each: Printed) => each.local === address);
+    await links.setAddress('eth0', '10.10.0.1/24', { label: 'eth0:a', broadcast: '10.10.0.255' });
+    expect(seen('10.10.0.1')).toMatchObject({ prefixlen: 24, label: 'eth0:a', broadcast: '10.10.0.255' });
+    await links.setAddress('eth0', '10.10.0.1/24', { metric: 7, validSeconds: 1000, preferredSeconds: 500 });
+    expect(seen('10.10.0.1')).toMatchObject({ metric: 7, dynamic: true, label: 'eth0:a' });
+    expect(seen('10.10.0.1').valid_life_time).toBeGreaterThan(900);
+    await links.setAddress('eth0', '10.10.0.1/24');
+    const [again] = (await links.addresses({ device: 'eth0' })).filter(({ family }) => family === 'ipv4');
+    expect(again).not.toHaveProperty('validSeconds');
+    // What was read changes nothing.
+    await links.setAddress('eth0', again!.address, again);
+    expect((await links.addresses({ device: 'eth0' })).filter(({ family }) => family === 'ipv4')).toMatchObject([
+      { address: '10.10.0.1/24', label: 'eth0:a' },
+    ]);
+    await links.setAddress('eth0', 'fd00::1/64', { noDad: true });
+    await links.setAddress('eth0', 'fd00::1/64', { noDad: true, preferredSeconds: 0, validSeconds: 1000 });
+    expect(seen('fd00::1')).toMatchObject({ prefixlen: 64, deprecated: true });
+    for (const [address, options, attribute] of [
+      ['10.10.0.1/24', { label: 'eth0:b' }, 'label'],
+      ['10.10.0.1/24', { broadcast: '10.10.0.254' }, 'broadcast'],
+      ['10.10.0.1/24', { scope: 'link' }, 'scope'],
+      ['fd00::1/96', {}, 'address'],
+    ] as const)
+      await expect(links.setAddress('eth0', address, options)).rejects.toMatchObject({
+        code: 'ERR_CONFLICT',
+        attribute,
+      });
+    // Another length of an IPv4 address is another address.
+    await links.setAddress('eth0', '10.10.0.1/16');
+    expect(
+      (await links.addresses({ device: 'eth0' }))
+        .map(({ address }) => address)
+        .filter(text => !text.startsWith('fe80')),
+    ).toEqual(['10.10.0.1/24', '10.10.0.1/16', 'fd00::1/64']);
+  });
 });
 
 kernelSuite('routes', () => {

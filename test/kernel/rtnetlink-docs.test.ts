@@ -39,6 +39,23 @@ test("docs/rtnetlink.md's example joins two namespaces and lists what it created
   for (const netns of made) netns.close();
 });
 
+test("docs/rtnetlink.md's nexthop objects carry a route, which follows when one is replaced", async () => {
+  using netns = NetNs.create();
+  await using links = Links.open({ netns });
+  await links.createVeth({ name: 'eth0', up: true, peer: { name: 'eth1' } });
+  await links.set('eth1', { up: true });
+  await links.addAddress('eth0', '10.9.0.1/24');
+  const printed: unknown[] = [];
+  const { code } = page.take('addNextHopObject');
+  await new AsyncFunction('links', 'console', code)(links, { log: (value: unknown) => printed.push(value) });
+  expect(printed).toEqual([
+    [
+      ['10.9.0.9', 3],
+      ['10.9.0.3', 1],
+    ],
+  ]);
+});
+
 test("docs/rtnetlink.md's settings of a kind are created, changed and read by one name", async () => {
   using netns = NetNs.create();
   await using links = Links.open({ netns });

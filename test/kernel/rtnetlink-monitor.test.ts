@@ -21,7 +21,14 @@ function follow(options?: LinksMonitorOptions) {
     items.map(item => {
       if (item.type === 'state') return `state ${item.reason}`;
       const object = item.object as unknown as Record<string, unknown>;
-      const name = { link: 'name', address: 'address', route: 'to', neighbour: 'address', rule: 'priority' }[item.kind];
+      const name = {
+        link: 'name',
+        address: 'address',
+        route: 'to',
+        neighbour: 'address',
+        rule: 'priority',
+        fdb: 'address',
+      }[item.kind];
       return `${item.type} ${item.kind} ${object[name]}`;
     });
   return { monitor, items, said, ended };
@@ -102,6 +109,62 @@ kernelSuite('a monitor of rtnetlink', () => {
       items.some(item => item.type === 'changed' && item.kind === 'link' && item.object.master === undefined),
     );
     expect(said().filter(words => words.startsWith('gone'))).toEqual([]);
+  });
+
+  test("follows the tables of bridges: what bridge(8) adds and moves, and what goes with a port, but not the devices' own lists", async () => {
+    await links.createBridge({ name: 'br0', up: true });
+    for (const i of [0, 1])
+      await links.createVeth({ name: `eth${i}`, master: 'br0', up: true, peer: { name: `peer${i}` } });
+    const { items, said } = follow({ kinds: ['fdb'], initial: true });
+    await until(() => items.length > 0);
+    const shown = (): string[] => {
+      const text = here.run(() => execFileSync('bridge', ['-j', 'fdb', 'show', 'br', 'br0'], { encoding: 'utf8' }));
+      return (JSON.parse(text) as { mac: string; ifname: string; vlan?: number; flags: string[] }[])
+        .filter(({ flags }) => !flags.includes('self'))
+        .map(({ mac, ifname, vlan }) => `${ifname} ${mac} ${vlan}`)
+        .sort();
+    };
+    const told = (): string[] => {
+      const table = new Map<string, string>();
+      for (const item of items) {
+        const entries = item.type === 'state' ? item.fdb : item.kind === 'fdb' ? [item.object] : [];
+        if (item.type === 'state') table.clear();
+        for (const { device, address, vlan, self } of entries) {
+          expect(self).toBeUndefined();
+          if (item.type === 'gone') table.delete(`${address} ${vlan}`);
+          else table.set(`${address} ${vlan}`, `${device} ${address} ${vlan}`);
+        }
+      }
+      return [...table.values()].sort();
+    };
+    expect(told()).toEqual(shown());
+    const bridge = (words: string) => here.run(() => execFileSync('bridge', words.split(' ')));
+    bridge('fdb add 02:00:00:00:00:07 dev eth0 master static');
+    await until(() => said().includes('new fdb 02:00:00:00:00:07'));
+    bridge('fdb replace 02:00:00:00:00:07 dev eth1 master static');
+    await until(() => said().includes('changed fdb 02:00:00:00:00:07'));
+    bridge('fdb add 02:00:00:00:00:08 dev eth1 master static');
+    bridge('fdb del 02:00:00:00:00:07 dev eth1 master');
+    await until(() => said().includes('gone fdb 02:00:00:00:00:07'));
+    await until(() => JSON.stringify(told()) === JSON.stringify(shown()));
+    await links.remove('eth1');
+    await until(() => said().includes('gone fdb 02:00:00:00:00:08'));
+    await until(() => JSON.stringify(told()) === JSON.stringify(shown()));
+    expect(items.every(item => item.type === 'state' || item.kind === 'fdb')).toBe(true);
+  });
+
+  test('follows the table of a VXLAN device', async () => {
+    await links.createVxlan({ name: 'vx7', id: 7, local: '192.0.2.1', up: true });
+    const { items, said } = follow({ kinds: ['fdb'], initial: true });
+    await until(() => items.length > 0);
+    await links.addFdbEntry({ device: 'vx7', address: '02:00:00:00:00:01', remote: '192.0.2.2' });
+    await until(() => said().includes('new fdb 02:00:00:00:00:01'));
+    await links.addFdbEntry({ device: 'vx7', address: '00:00:00:00:00:00', remote: '192.0.2.3' });
+    await links.addFdbEntry({ device: 'vx7', address: '00:00:00:00:00:00', remote: '192.0.2.4' });
+    await until(() => said().filter(words => words === 'new fdb 00:00:00:00:00:00').length === 2);
+    await links.removeFdbEntry({ device: 'vx7', address: '02:00:00:00:00:01', remote: '192.0.2.2' });
+    await until(() => said().includes('gone fdb 02:00:00:00:00:01'));
+    expect(items.find(item => item.type === 'new')).toMatchObject({ object: { remote: '192.0.2.2', self: true } });
   });
 
   test('reports a renamed device, whose addresses stay, by its new name', async () => {

@@ -137,6 +137,11 @@ const links: HandleTable = {
     addRoute: handle => handle.addRoute({ to: '10.1.0.0/24', device: 'lo' }),
     removeRoute: handle => handle.removeRoute({ to: '10.2.0.0/24', device: 'lo' }),
     routes: handle => handle.routes(),
+    setAddress: handle => handle.setAddress('lo', '10.0.0.1/32'),
+    nextHopObjects: handle => handle.nextHopObjects(),
+    addNextHopObject: handle => handle.addNextHopObject({ id: 5, device: 'lo' }),
+    setNextHopObject: handle => handle.setNextHopObject({ id: 5, device: 'lo' }),
+    removeNextHopObject: handle => handle.removeNextHopObject({ id: 9 }),
     addNeighbour: handle =>
       handle.addNeighbour({ device: 'lo', address: '10.0.0.8', hardwareAddress: '02:00:00:00:00:01' }),
     removeNeighbour: handle => handle.removeNeighbour({ device: 'lo', address: '10.0.0.7' }),

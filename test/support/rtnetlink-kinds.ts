@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { Links, NetNs } from 'netsteer';
+import fc from 'fast-check';
+import { Links, NetlinkError, NetNs } from 'netsteer';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { where } from './where.ts';
 
@@ -124,6 +125,16 @@ export const CASES: readonly Case[] = [
       }),
     }),
   ),
+  {
+    kind: 'macvtap',
+    what: 'vepa',
+    link: true,
+    settings: { mode: 'vepa', broadcastQueue: 500 },
+    words: 'mode vepa bcqueuelen 500',
+    shown: { mode: 'vepa', bcqueuelen: 500 },
+    change: { mode: 'private' },
+    changed: { mode: 'private' },
+  },
   {
     kind: 'vxlan',
     what: 'over IPv4',
@@ -441,6 +452,21 @@ export const CASES: readonly Case[] = [
   },
 ];
 
+/** Settings without which a device of their kind cannot be. */
+const NEEDED = ['id', 'table', 'mode', 'remote', 'local', 'collectMetadata', 'arpTargets', 'arpIntervalMilliseconds'];
+/** The kinds that every host has on which these tests run. */
+const HOST_KINDS = ['bridge', 'macvlan', 'vxlan', 'ifb'];
+
+/** Kinds that the library does not decode: what `ip` needs to make one, and a change. */
+const RAW: readonly [kind: string, words: string, changed: string][] = [
+  ['geneve', 'id 7 remote 10.0.0.2 ttl 9 dstport 6082', 'ttl 20'],
+  ['gretap', 'local 10.0.0.1 remote 10.0.0.2 ttl 64 key 9', ''],
+  ['ip6gretap', 'local fd00::1 remote fd00::2 hoplimit 64', ''],
+  ['vti', 'local 10.0.0.1 remote 10.0.0.2 key 9', ''],
+  ['xfrm', 'if_id 5', ''],
+  ['ipvtap', 'mode l2', ''],
+];
+
 /** What `ip` shows of a device. */
 // biome-ignore lint/suspicious/noExplicitAny: what iproute2 prints
 export function shown(netns: NetNs, name: string): any {
@@ -519,5 +545,136 @@ export function testKinds(): void {
     links.sync.set('x0', { [kind]: each.change });
     expect(shown(here, 'x0').linkinfo.info_data).toMatchObject(each.changed ?? {});
     if (!('sources' in each.change)) expect((links.sync.get('x0') as never)[kind]).toMatchObject(each.change);
+  });
+
+  test.each([...new Set(CASES.map(({ kind }) => kind))])(
+    '%s: any part of its settings is made again from what was read',
+    kind => {
+      const cases = CASES.filter(each => each.kind === kind);
+      let made = 0;
+      const one = fc.constantFrom(...cases).chain(each => {
+        const entries = Object.entries(each.settings ?? {});
+        const needed = entries.filter(([key]) => NEEDED.includes(key));
+        return fc
+          .subarray(entries.filter(([key]) => !NEEDED.includes(key)))
+          .map(some => ({ each, settings: Object.fromEntries([...needed, ...some]) }));
+      });
+      fc.assert(
+        fc.property(one, ({ each, settings }) => {
+          const below = each.link === undefined ? {} : { link: 'eth0' };
+          const options = { kind, name: 'x0', ...below, ...(Object.keys(settings).length > 0 && { [kind]: settings }) };
+          try {
+            links.sync.create(options as never);
+          } catch (error) {
+            // Some settings need others, and this host may lack the kind.
+            if (error instanceof NetlinkError || error instanceof RangeError || error instanceof TypeError) return;
+            throw error;
+          }
+          made++;
+          const read = links.sync.get('x0');
+          others.sync.create(read);
+          expect(settled(others.sync.get('x0'))).toEqual(settled(read));
+          others.sync.set('x0', read as never);
+          expect(settled(others.sync.get('x0'))).toEqual(settled(read));
+          for (const own of [links, others]) own.sync.remove('x0');
+        }),
+        { numRuns: where === 'host' ? 12 : 5, endOnFailure: true },
+      );
+      if (where !== 'host' || HOST_KINDS.includes(kind)) expect(made).toBeGreaterThan(0);
+    },
+  );
+
+  test.each(RAW)('%s, which is not decoded, is read and made again with its data', (kind, words, changed) => {
+    const add = (netns: NetNs, more = '') => {
+      const argv = `link add name x0 ${kind.startsWith('ipv') ? 'link eth0 ' : ''}type ${kind} ${more}`.trim();
+      netns.run(() => execFileSync('ip', argv.split(' '), { stdio: ['ignore', 'ignore', 'pipe'] }));
+    };
+    try {
+      add(here, words);
+    } catch (error) {
+      if (where !== 'host') throw error;
+      expect(String(error)).toMatch(/Unknown device type|not supported/);
+      return;
+    }
+    const read = links.sync.get('x0');
+    expect(read.kind).toBe(kind);
+    expect(read.kindData).toMatch(/^[0-9a-f]+$/);
+    others.sync.create(read);
+    expect(settled(others.sync.get('x0'))).toEqual(settled(read));
+    expect(shown(there, 'x0').linkinfo).toEqual(shown(here, 'x0').linkinfo);
+    others.sync.set('x0', read as never);
+    expect(settled(others.sync.get('x0'))).toEqual(settled(read));
+    if (changed === '') return;
+    // The data that another setting has, written as a change.
+    const argv = ['link', 'set', 'x0', 'type', kind, ...changed.split(' ')];
+    here.run(() => execFileSync('ip', argv));
+    const { kindData } = links.sync.get('x0');
+    expect(kindData).not.toBe(read.kindData);
+    others.sync.set('x0', { kindData: kindData! });
+    expect(others.sync.get('x0').kindData).toBe(kindData);
+    expect(shown(there, 'x0').linkinfo).toEqual(shown(here, 'x0').linkinfo);
+  });
+
+  test('a kind that is not decoded needs its data, and a decoded one takes none: rejects with ERR_OUT_OF_RANGE, ERR_UNKNOWN_FIELD and ERR_CONFLICT', () => {
+    expect(() => links.sync.create({ kind: 'geneve', name: 'x0' } as never)).toThrow(
+      expect.objectContaining({ code: 'ERR_OUT_OF_RANGE', attribute: 'kind' }),
+    );
+    expect(() => links.sync.create({ kind: 'bridge', name: 'x0', kindData: '' })).toThrow(
+      expect.objectContaining({ code: 'ERR_UNKNOWN_FIELD', attribute: 'kindData' }),
+    );
+    expect(() => links.sync.set('eth0', { kindData: '00' })).toThrow(
+      expect.objectContaining({ code: 'ERR_CONFLICT', attribute: 'kindData' }),
+    );
+    expect(() => links.sync.create({ kind: 'geneve', name: 'x0', kindData: 'xyz' })).toThrow(
+      expect.objectContaining({ attribute: 'kindData' }),
+    );
+  });
+
+  test('a part of a bond has settings and a state, as ip shows them', () => {
+    try {
+      links.sync.createBond({ name: 'bond0', mode: 'active-backup', miimonMilliseconds: 100, transmitQueues: 4 });
+    } catch (error) {
+      if (isMissing(error, 'bond')) return;
+    }
+    links.sync.set('eth0', { up: false });
+    links.sync.set('eth0', { master: 'bond0', bondPort: { queueId: 2, priority: 7 } });
+    const data = () => shown(here, 'eth0').linkinfo.info_slave_data;
+    expect(data()).toMatchObject({ queue_id: 2 });
+    const read = links.sync.get('eth0');
+    expect(read).toMatchObject({ slaveKind: 'bond', master: 'bond0', bondPort: { queueId: 2, priority: 7 } });
+    expect(read.bondPort).toMatchObject({
+      state: data().state.toLowerCase(),
+      linkFailures: data().link_failure_count,
+      permanentAddress: data().perm_hwaddr,
+    });
+    expect(read).not.toHaveProperty('slaveData');
+    links.sync.set('eth0', read as never);
+    links.sync.set('eth0', { bondPort: { queueId: 3 } });
+    expect(data()).toMatchObject({ queue_id: 3 });
+    expect(links.sync.get('eth0').bondPort).toMatchObject({ queueId: 3, priority: 7 });
+    here.run(() => execFileSync('ip', 'link set eth0 type bond_slave queue_id 1'.split(' ')));
+    expect(links.sync.get('eth0').bondPort).toMatchObject({ queueId: 1 });
+    expect(() => links.sync.set('eth1', { bondPort: { queueId: 1 } })).toThrow(
+      expect.objectContaining({ code: 'ERR_CONFLICT', attribute: 'bondPort' }),
+    );
+    expect(() => links.sync.set('eth0', { bondPort: { state: 'backup' } })).toThrow(
+      expect.objectContaining({ code: 'ERR_UNKNOWN_FIELD', attribute: 'bondPort.state' }),
+    );
+    // A new device joins with its settings.
+    links.sync.createVeth({ name: 'eth2', master: 'bond0', bondPort: { queueId: 2 }, peer: { name: 'eth3' } });
+    expect(links.sync.get('eth2').bondPort).toMatchObject({ queueId: 2 });
+  });
+
+  test('a port of a VRF has its table', () => {
+    try {
+      links.sync.createVrf({ name: 'red', table: 1000, up: true });
+    } catch (error) {
+      if (isMissing(error, 'vrf')) return;
+    }
+    links.sync.set('eth0', { master: 'red' });
+    const read = links.sync.get('eth0');
+    expect(read).toMatchObject({ slaveKind: 'vrf', vrfPort: { table: 1000 } });
+    expect(shown(here, 'eth0').linkinfo.info_slave_data).toEqual({ table: 1000 });
+    links.sync.set('eth0', read as never);
   });
 }

@@ -37,8 +37,21 @@ describe('the tables of rtnetlink', () => {
     [
       'IFLA_INFO other',
       IFLA,
-      { name: 'a', info: { kind: 'geneve', kindData: '0102', slaveKind: 'bond', slaveData: '' } },
+      { name: 'a', info: { kind: 'geneve', kindData: '0102', slaveKind: 'team', slaveData: '' } },
     ],
+    [
+      'IFLA_INFO part of a bond',
+      IFLA,
+      {
+        name: 'a',
+        info: {
+          kind: 'veth',
+          slaveKind: 'bond',
+          bondPort: { state: 'backup', queueId: 2, priority: -7, actorState: 69 },
+        },
+      },
+    ],
+    ['IFLA_INFO port of a VRF', IFLA, { name: 'a', info: { slaveKind: 'vrf', vrfPort: { table: 1000 } } }],
     ['IFLA unknown', IFLA, { name: 'a', unknown: [{ type: 4000, bytes: '00ff' }] }],
     [
       'IFLA_BR',

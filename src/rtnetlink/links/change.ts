@@ -15,8 +15,9 @@ import {
   type LinkChanges,
   type LinkHeader,
   type LinkKinds,
+  portNamed,
 } from './link.ts';
-import { FLAGS, type LaterSettings, type NewLink, refusalsOfChanges, wasRead } from './settings.ts';
+import { FLAGS, type LaterSettings, type NewLink, PORT_FIELDS, refusalsOfChanges, wasRead } from './settings.ts';
 import { makeTun } from './tun.ts';
 
 /** The objects that all operations on links need. */
@@ -50,7 +51,7 @@ export function* readOne({ exchange, devices, kinds }: LinkContext, which: strin
 /** Creates a link with one message. More messages follow for settings that the kernel accepts only for a device that exists. */
 export function* createLink(context: LinkContext, kind: string, options: NewLink, subject: object): Operation<void> {
   const { exchange, devices, kinds } = context;
-  const known = kinds.kindOf(kind, ['kind']);
+  const known = kinds.kindOf(kind, ['kind'], options);
   const { wire, link, later, data } = kinds.write(kind, options);
   const { attributes } = wire;
   const { master } = options;
@@ -66,7 +67,8 @@ export function* createLink(context: LinkContext, kind: string, options: NewLink
   }
   if (master !== undefined) attributes.master = yield* devices.indexOf(master, 'master', subject);
   const isVerified = data !== undefined && known.madeBy === undefined && known.isRead;
-  const { alias, altNames, protoDown, port } = later;
+  const { alias, altNames, protoDown } = later;
+  const ports = PORT_FIELDS.filter(field => later[field] !== undefined);
   let last: Partial<LinkAttributes> = { ...(alias && { alias }), ...(protoDown !== undefined && { protoDown }) };
   let { flags, change } = wire;
   const [isFirst, isLast] = [known.madeBy === undefined, { flags: 0, change: 0 }];
@@ -81,7 +83,7 @@ export function* createLink(context: LinkContext, kind: string, options: NewLink
     change &= ~IFF_UP;
   }
   const isSet = isLast.change !== 0 || Object.keys(last).length > 0;
-  const isChanged = isSet || port !== undefined || (altNames !== undefined && altNames.length > 0);
+  const isChanged = isSet || ports.length > 0 || (altNames !== undefined && altNames.length > 0);
   const there = 'netns' in options ? contextIn(context, options.netns, isChanged) : context;
   try {
     if (isFirst) {
@@ -108,7 +110,7 @@ export function* createLink(context: LinkContext, kind: string, options: NewLink
         const header = { ...LINK_HEADER, ifi_index: index, ifi_flags: isLast.flags, ifi_change: isLast.change };
         yield* setLink(there, header, last, subject, refusals);
       }
-      if (port !== undefined) yield* changePort(there, index, port, subject);
+      for (const field of ports) yield* changePort(there, index, field, later[field]!, subject);
       if (isVerified) yield* verify(there, index, known, data, kind);
     } catch (error) {
       yield* removeAgain(there, options.name);
@@ -184,16 +186,18 @@ export function* changeLink(context: LinkContext, name: string, changes: LinkCha
   const index = yield* devices.indexOf(name, 'name', subject);
   const header = { ...LINK_HEADER, ifi_index: index, ifi_flags: flags, ifi_change: change };
   if (wasRead(changes)) dropWhatIs(yield* readOne(context, index), changes, header, attributes, later);
-  const isMore = kind !== undefined || Object.keys(later).length > 0;
+  const isMore = (kind ?? changes.kindData) !== undefined || Object.keys(later).length > 0;
   if (changes.up === false && (isMore || Object.keys(attributes).length > 0)) {
     yield* setLink(context, { ...header, ifi_flags: 0, ifi_change: IFF_UP }, {}, subject, refusals);
     header.ifi_change &= ~IFF_UP;
   }
   if (kind !== undefined) yield* changeSettings(context, index, kind, (changes as AnyData)[kind] as object, subject);
+  if (changes.kindData !== undefined) yield* changeRaw(context, index, changes.kindData, subject);
   if (later.altNames !== undefined) yield* setAltNames(context, index, later.altNames, subject);
   if (header.ifi_change !== 0 || Object.keys(attributes).length > 0 || !isMore)
     yield* setLink(context, header, attributes, subject, refusals);
-  if (later.port !== undefined) yield* changePort(context, index, later.port, subject);
+  for (const field of PORT_FIELDS)
+    if (later[field] !== undefined) yield* changePort(context, index, field, later[field], subject);
 }
 
 /**
@@ -273,27 +277,61 @@ function* changeSettings(
   yield* verify(context, index, kind, given, name);
 }
 
-/** Changes the settings of a device as a port of a bridge. */
-function* changePort(context: LinkContext, index: number, given: object, subject: object): Operation<void> {
-  const { exchange, devices, kinds } = context;
-  const link = yield* readOne(context, index);
-  if (link.slaveKind !== 'bridge')
-    throw rangeError(['port'], `nothing: ${quote(link.name)} is not a port of a bridge`, given, 'ERR_CONFLICT');
-  const settings = kinds.port.change(given, link.port ?? {}, ['port']) as AnyData | undefined;
-  if (settings === undefined) return;
-  yield* resolveDevices(devices, kinds.port, settings, subject);
+/** Changes the data of a kind that is not decoded. The kernel decides which of its attributes change something. */
+function* changeRaw(context: LinkContext, index: number, kindData: string, subject: object): Operation<void> {
+  const { exchange, kinds } = context;
+  const { name, kind, kindData: before } = yield* readOne(context, index);
+  if (kindData === before) return;
+  if (kind === undefined || kinds.known(kind) !== undefined)
+    throw rangeError(
+      ['kindData'],
+      `nothing: the settings of ${quote(name)} are in the field ${kind ?? 'of its kind'}`,
+      kindData,
+      'ERR_CONFLICT',
+    );
   yield* exchange.request(
     request(kinds.messages, {
       syscall: 'RTM_NEWLINK',
       type: RTM_NEWLINK,
       header: { ...LINK_HEADER, ifi_index: index },
-      value: { info: { slaveKind: 'bridge', port: settings } },
+      value: { info: { kind, kindData } },
       subject,
       rename: path => kinds.fieldOf(path),
-      refusals: kinds.port.refusals({ name: link.name, port: given } as NewLink),
     }),
   );
-  yield* verify(context, index, kinds.port, given, 'port');
+  if ((yield* readOne(context, index)).kindData === before)
+    throw new UnsupportedError(`kindData ${JSON.stringify(kindData)} of a device of kind ${kind}`);
+}
+
+/** Changes the settings of a device as a port of a bridge, or as a part of a bond. */
+function* changePort(
+  context: LinkContext,
+  index: number,
+  field: (typeof PORT_FIELDS)[number],
+  given: object,
+  subject: object,
+): Operation<void> {
+  const { exchange, devices, kinds } = context;
+  const kind = portNamed(field);
+  const master = field === 'port' ? 'bridge' : 'bond';
+  const link = yield* readOne(context, index);
+  if (link.slaveKind !== master)
+    throw rangeError([field], `nothing: ${quote(link.name)} is not a port of a ${master}`, given, 'ERR_CONFLICT');
+  const settings = kind.change(given, link[field] ?? {}, [field]) as AnyData | undefined;
+  if (settings === undefined) return;
+  yield* resolveDevices(devices, kind, settings, subject);
+  yield* exchange.request(
+    request(kinds.messages, {
+      syscall: 'RTM_NEWLINK',
+      type: RTM_NEWLINK,
+      header: { ...LINK_HEADER, ifi_index: index },
+      value: { info: { slaveKind: master, [field]: settings } },
+      subject,
+      rename: path => kinds.fieldOf(path),
+      refusals: kind.refusals({ name: link.name, [field]: given } as NewLink),
+    }),
+  );
+  yield* verify(context, index, kind, given, field);
 }
 
 /** Reads the settings back, because kernels acknowledge settings that they do not know. */

@@ -1,4 +1,12 @@
-import { type AttributeTable, checkInteger, checkObject, NO_CONTEXT, toHex, Writer } from '../../codec/index.ts';
+import {
+  type AttributeTable,
+  checkInteger,
+  checkObject,
+  fromHex,
+  NO_CONTEXT,
+  toHex,
+  Writer,
+} from '../../codec/index.ts';
 import { elsewhere, noField, type Path, rangeError, typeError, within } from '../../errors.ts';
 import { checkDevice, DEVICE_INDEX, PRESENCE } from '../device.ts';
 import type { Refusals } from '../request.ts';
@@ -313,6 +321,22 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     const limits = `a value is outside the limits of the driver${named.length > 1 ? `: one of ${named.join(', ')}` : ''}`;
     return { hints: { EINVAL: limits, ERANGE: limits, ...hints }, blame: { EINVAL: one, ERANGE: one, ...blame } };
   }
+}
+
+/** A kind that is not decoded. Its data is written and read as it is. */
+export const rawKind = (name: string): AnyLinkKind =>
+  new LinkKind<string, NewLink & { kindData?: string }, { kindData?: string }>({
+    name,
+    link: 'optional',
+    fields: ['kindData'],
+    write: ({ kindData }) => (kindData === undefined ? {} : { kindData: checkRaw(kindData) }),
+  });
+
+/** Checks the data of a kind that is not decoded. */
+export function checkRaw(kindData: unknown): string {
+  if (typeof kindData !== 'string' || fromHex(kindData) === undefined)
+    throw typeError(['kindData'], 'hex text', kindData);
+  return kindData;
 }
 
 function isNear(one: unknown, other: unknown): boolean {

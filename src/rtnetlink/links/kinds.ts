@@ -9,6 +9,8 @@ import { ipip } from './ipip.ts';
 import { ipvlan } from './ipvlan.ts';
 import type { LinkKind } from './kind.ts';
 import { macvlan } from './macvlan.ts';
+import { macvtap } from './macvtap.ts';
+import type { NewLink } from './settings.ts';
 import { sit } from './sit.ts';
 import { tun } from './tun.ts';
 import { veth } from './veth.ts';
@@ -31,6 +33,7 @@ export const KINDS = [
   ipip,
   ipvlan,
   macvlan,
+  macvtap,
   sit,
   tun,
   veth,
@@ -56,6 +59,15 @@ type DataOf<K> = K extends LinkKind<infer _N, infer _O, infer D> ? D : never;
 export type NewLinkOfKind = {
   [K in Known as K['name']]: { kind: K['name'] } & (K extends LinkKind<infer _N, infer O, infer _D> ? O : never);
 }[Known['name']];
+
+/** A new link of a kind that the library does not decode, such as 'geneve'. */
+export interface NewRawLink extends NewLink {
+  kind: string;
+  /** The device below, if the kind needs one. */
+  link?: string;
+  /** The kernel's data of the kind (IFLA_INFO_DATA), as hex text. '' is no data. */
+  kindData: string;
+}
 
 /** A new tunnel: its kind, and the options of that kind. */
 export type NewTunnel = Extract<NewLinkOfKind, { kind: 'gre' | 'ip6gre' | 'ip6tnl' | 'ipip' | 'sit' | 'wireguard' }>;

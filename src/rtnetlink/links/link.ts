@@ -1,4 +1,5 @@
 import {
+  type AttributeTable,
   attribute,
   attributes,
   bytes,
@@ -25,18 +26,20 @@ import * as If from '../../linux/if.ts';
 import * as C from '../../linux/if_link.ts';
 import { BOOLEAN, deviceName, HARDWARE_ADDRESS } from '../device.ts';
 import { type Kind, kind, type Refusals } from '../request.ts';
-import { type AnyData, type AnyLinkKind, LinkKind } from './kind.ts';
+import { type AnyData, type AnyLinkKind, checkRaw, rawKind } from './kind.ts';
 import { KINDS, type LinkData } from './kinds.ts';
 import { DEVICE_ROWS, ifinfomsg, type LinkType } from './message.ts';
-import { type BridgePort, PORT, PORT_LIMITS, PORT_READ_ONLY } from './port.ts';
+import { PORTS, type PortData } from './ports.ts';
 import {
   type DeviceChanges,
   type DeviceSettings,
   type LaterSettings,
   type NewLink,
+  PORT_FIELDS,
   readFlags,
   refusalsOfNew,
   type Wire,
+  wasRead,
   writeChanges,
   writeNew,
 } from './settings.ts';
@@ -103,13 +106,11 @@ export const rtnl_link_stats64 = struct('rtnl_link_stats64', {
 });
 
 /** IFLA_LINKINFO. The data of a decoded kind stands in the field with its name. */
-export interface LinkInfo extends LinkData {
+export interface LinkInfo extends LinkData, PortData {
   kind?: string;
   /** IFLA_INFO_DATA of kinds that are not decoded. */
   kindData?: string;
   slaveKind?: string;
-  /** IFLA_INFO_SLAVE_DATA of a port of a bridge. */
-  port?: BridgePort;
   /** IFLA_INFO_SLAVE_DATA of other masters, undecoded. */
   slaveData?: string;
   unknown?: UnknownAttribute[];
@@ -122,7 +123,6 @@ const INFO_ROWS = {
   slaveKind: opt(string(C.IFLA_INFO_SLAVE_KIND, 55)),
 };
 const SLAVE_ROWS = { slaveData: opt(bytes(C.IFLA_INFO_SLAVE_DATA)) };
-const PORT_ROWS = { port: opt(nested(C.IFLA_INFO_SLAVE_DATA, PORT)) };
 
 /** Reads the kinds in a nest: the device's own, and its master's. */
 function kindsIn(source: Source, start: number, end: number): LinkInfo {
@@ -137,7 +137,7 @@ function kindsIn(source: Source, start: number, end: number): LinkInfo {
 
 /** The type of IFLA_LINKINFO. The kinds inside it decide how its data is decoded. */
 function infoType(kinds: Iterable<AnyLinkKind>): Type<LinkInfo> {
-  const tablesOf = (rows: typeof SLAVE_ROWS | typeof PORT_ROWS) => {
+  const tablesOf = (rows: object) => {
     const known = new Map<string | undefined, Type<LinkInfo>>();
     for (const { name, data } of kinds)
       if (data !== undefined)
@@ -152,8 +152,14 @@ function infoType(kinds: Iterable<AnyLinkKind>): Type<LinkInfo> {
     });
     return (kind: string | undefined) => known.get(kind) ?? other;
   };
-  const [ofPorts, ofOthers] = [tablesOf(PORT_ROWS), tablesOf(SLAVE_ROWS)];
-  const infoOf = ({ kind, slaveKind }: LinkInfo) => (slaveKind === 'bridge' ? ofPorts : ofOthers)(kind);
+  const ofOthers = tablesOf(SLAVE_ROWS);
+  const ofPorts = new Map<string | undefined, typeof ofOthers>(
+    Object.entries(PORTS).map(([master, { name, data }]) => [
+      master,
+      tablesOf({ [name]: opt(nested(C.IFLA_INFO_SLAVE_DATA, data as AttributeTable<object>)) }),
+    ]),
+  );
+  const infoOf = ({ kind, slaveKind }: LinkInfo) => (ofPorts.get(slaveKind) ?? ofOthers)(kind);
   return {
     kind: 'nest',
     write: (writer, value, context) => infoOf(value).write(writer, value, context),
@@ -248,6 +254,7 @@ type Left = 'master' | 'link' | 'info' | 'netnsFd' | 'oldStatistics' | 'familySt
 export interface Link
   extends Omit<LinkAttributes, Left>,
     LinkData,
+    PortData,
     Pick<DeviceSettings, 'promiscuous' | 'receiveAllMulticast' | 'multicast' | 'arp'> {
   /** The kernel's number of the device, unique in its namespace. */
   index: number;
@@ -262,40 +269,20 @@ export interface Link
   master?: string;
   /** The device below (macvlan, VLAN) or the other end (veth): its name, or its index if it is in another namespace. */
   link?: string | number;
-  /** IFLA_INFO_DATA of kinds that are not decoded. */
+  /** IFLA_INFO_DATA of kinds that are not decoded, as hex text. It can be written, too. Indexes of devices in it stay numbers. */
   kindData?: string;
   /** The kind of the master, such as 'bridge' or 'bond'. */
   slaveKind?: string;
-  /** The settings and the state of the device as a port of a bridge. */
-  port?: BridgePort;
   /** The data of another master for this device, undecoded (IFLA_INFO_SLAVE_DATA). */
   slaveData?: string;
 }
 
 /** The changes of a device: the settings of every device, and those of its kind in the field of that name. Others stay as they are. */
-export type LinkChanges = DeviceChanges & LinkData;
-
-/** The settings of a bridge port have rows, as those of a kind have. */
-const portKind = new LinkKind<'port', NewLink, BridgePort>({
-  name: 'port',
-  data: PORT,
-  nestedOnly: true,
-  readOnly: PORT_READ_ONLY,
-  limits: PORT_LIMITS,
-  since: {
-    isolated: '4.18',
-    locked: '5.18',
-    macAuthenticationBypass: '6.2',
-    multicastMaxGroups: '6.3',
-    neighbourVlanSuppress: '6.4',
-    backupNextHopId: '6.6',
-  },
-});
+export type LinkChanges = DeviceChanges & LinkData & Pick<LinkInfo, 'kindData'>;
 
 /** Reads and writes links of these kinds. `LINKS` knows all kinds. */
 export class LinkKinds {
   readonly messages: Kind<LinkHeader, LinkAttributes>;
-  readonly port: AnyLinkKind = portKind;
   readonly #kinds: ReadonlyMap<string, AnyLinkKind>;
   /** The fields of a link that was read. */
   readonly #told: readonly string[];
@@ -317,29 +304,31 @@ export class LinkKinds {
     kind: string,
     options: NewLink,
   ): { wire: Wire<LinkAttributes>; link: string | undefined; later: LaterSettings; data: object | undefined } {
-    const known = this.kindOf(kind, ['kind']);
+    const known = this.kindOf(kind, ['kind'], options);
     const { wire, name, later } = writeNew(options, known.fields, this.#told);
     const { data, link } = known.write(options);
-    if (later.port !== undefined) portKind.change(later.port, {}, ['port']);
-    const info: LinkInfo = { kind, ...(data !== undefined && { [kind]: known.toWire(data) }) };
+    checkPorts(later);
+    const own = data && known.toWire(data);
+    const info: LinkInfo = { kind, ...(own !== undefined && (this.#kinds.has(kind) ? { [kind]: own } : own)) };
     return { wire: { ...wire, attributes: { ...wire.attributes, name, info } }, link, later, data };
   }
 
   /** Checks the changes of a link. @returns the changes that every device can have, and those of its kind */
   writeChanges(changes: LinkChanges): ReturnType<typeof writeChanges> & { kind: string | undefined } {
     const names = this.names.filter(name => this.#kinds.get(name)?.data !== undefined && name !== 'veth');
-    const common = writeChanges(changes, names, this.#told);
+    const common = writeChanges(changes, [...names, 'kindData'], this.#told);
     const given = names.filter(name => (changes as Record<string, unknown>)[name] !== undefined);
     if (given.length > 1)
       throw typeError([given[1]!], `nothing beside ${given[0]}`, (changes as AnyData)[given[1]!], 'ERR_CONFLICT');
-    if (common.later.port !== undefined) portKind.change(common.later.port, {}, ['port']);
+    checkPorts(common.later);
+    if (changes.kindData !== undefined) checkRaw(changes.kindData);
     return { ...common, kind: given[0] };
   }
 
   /** Explains the kernel's refusals of a new link. */
   refusals(kind: string, options: NewLink): Refusals {
     const every = refusalsOfNew(options, kind);
-    const own = this.kindOf(kind, ['kind']).refusals(options);
+    const own = this.kindOf(kind, ['kind'], options).refusals(options);
     return { hints: { ...every.hints, ...own.hints }, blame: { ...every.blame, ...own.blame } };
   }
 
@@ -347,16 +336,21 @@ export class LinkKinds {
   fieldOf(path: Path, options: object = {}): Path {
     const renamed = path.map(field => (field === 'netnsFd' ? 'netns' : field));
     if (renamed[0] !== 'info') return renamed;
-    if (renamed[1] === 'port') return renamed.slice(1);
+    if (renamed[1] === 'kindData' || PORT_FIELDS.includes(renamed[1] as never)) return renamed.slice(1);
     const known = this.#kinds.get(String(renamed[1]));
     return known === undefined || renamed.length < 3 ? [] : known.fieldOf(renamed.slice(2), options);
   }
 
-  /** @throws RangeError there is no such kind */
-  kindOf(name: unknown, path: Path): AnyLinkKind {
+  /**
+   * Finds a kind. Another name is that of a kind that is not decoded, if the options have its data, or were read.
+   * @throws RangeError there is no such kind
+   */
+  kindOf(name: unknown, path: Path, options: object = {}): AnyLinkKind {
     const kind = typeof name === 'string' ? this.#kinds.get(name) : undefined;
-    if (kind === undefined) throw rangeError(path, oneOf(this.names, name), name);
-    return kind;
+    if (kind !== undefined) return kind;
+    if (typeof name === 'string' && ((options as AnyData).kindData !== undefined || wasRead(options)))
+      return rawKind(name);
+    throw rangeError(path, `${oneOf(this.names, name)}; another kind needs kindData`, name);
   }
 
   /** The kind of a link that was read, if this library knows it. */
@@ -375,7 +369,7 @@ export class LinkKinds {
       master,
       linkNetnsId === undefined ? (link ?? below) : undefined,
       ...rows(known, data),
-      ...rows(portKind, info.port),
+      ...rows(PORTS.bridge, info.port),
     ].filter((index): index is number => typeof index === 'number' && index !== 0);
   }
 
@@ -397,7 +391,7 @@ export class LinkKinds {
       ...rest,
       ...ofKind,
       ...(known !== undefined && data !== undefined && { [known.name]: withNames(known, data as object, nameOf) }),
-      ...(info.port !== undefined && { port: withNames(portKind, info.port, nameOf) as BridgePort }),
+      ...(info.port !== undefined && { port: withNames(PORTS.bridge, info.port, nameOf) }),
     };
     const masterName = master === undefined ? undefined : nameOf(master);
     if (masterName !== undefined) result.master = masterName;
@@ -411,7 +405,16 @@ export class LinkKinds {
 }
 
 /** The fields that come from IFLA_LINKINFO, and the attributes that this library does not know. */
-const TOLD_BY_INFO = ['kindData', 'slaveKind', 'slaveData', 'unknown'];
+const TOLD_BY_INFO = ['kindData', 'slaveKind', 'slaveData', 'vrfPort', 'unknown'];
+
+/** Checks the settings of ports before anything is sent. */
+function checkPorts(later: LaterSettings): void {
+  for (const field of PORT_FIELDS) if (later[field] !== undefined) portNamed(field).change(later[field], {}, [field]);
+}
+
+/** The kind of the settings in this field. */
+export const portNamed = (field: (typeof PORT_FIELDS)[number]): AnyLinkKind =>
+  field === 'port' ? PORTS.bridge : PORTS.bond;
 
 /** Replaces the indexes of devices in the data of a link by their names. */
 function withNames(kind: AnyLinkKind, data: object, nameOf: (index: number) => string | undefined): object {

@@ -14,7 +14,7 @@ import {
 } from '../../codec/index.ts';
 import * as C from '../../linux/if_link.ts';
 import { HARDWARE_ADDRESS, quote } from '../device.ts';
-import { LinkKind, type SettingsOf } from './kind.ts';
+import { LinkKind, type LinkKindSpec, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 
 const MODES = {
@@ -56,8 +56,9 @@ const MACVLAN = attributes('IFLA_MACVLAN', {
    */
   broadcastCutoff: opt(s32ne(C.IFLA_MACVLAN_BC_CUTOFF)),
 });
+export type MacvlanData = Infer<typeof MACVLAN>;
 /** The settings of a macvlan, as the kernel reports them. */
-export type Macvlan = Omit<Infer<typeof MACVLAN>, 'sourceCommand'>;
+export type Macvlan = Omit<MacvlanData, 'sourceCommand'>;
 
 /** A new macvlan. Its mode defaults to 'bridge'. (The kernel's own default is 'vepa', which needs a switch that returns packets.) */
 export type NewMacvlan = NewLink & {
@@ -65,8 +66,8 @@ export type NewMacvlan = NewLink & {
   link: string;
 } & SettingsOf<'macvlan', Macvlan>;
 
-export const macvlan = new LinkKind<'macvlan', NewMacvlan, Infer<typeof MACVLAN>>({
-  name: 'macvlan',
+/** The descriptions of macvlan and macvtap differ in the name only. */
+export const macvlanSpec: Omit<LinkKindSpec<string, NewLink & { link: string }, MacvlanData>, 'name'> = {
   data: MACVLAN,
   readOnly: ['sourceCommand', 'sourceCount', 'broadcastQueueUsed'],
   defaults: { mode: 'bridge' },
@@ -85,4 +86,6 @@ export const macvlan = new LinkKind<'macvlan', NewMacvlan, Infer<typeof MACVLAN>
     hints: { EBUSY: `${quote(link)} is a port of a bridge, or has a macvlan of mode 'passthru'` },
     blame: { EBUSY: ['link'] },
   }),
-});
+};
+
+export const macvlan = new LinkKind<'macvlan', NewMacvlan, MacvlanData>({ ...macvlanSpec, name: 'macvlan' });

@@ -9,7 +9,7 @@ import type { NewBond } from './bond.ts';
 import type { NewBridge } from './bridge.ts';
 import { changeLink, createLink, type LinkContext, readOne } from './change.ts';
 import type { NewIpvlan } from './ipvlan.ts';
-import type { NewLinkOfKind, NewTunnel } from './kinds.ts';
+import type { NewLinkOfKind, NewRawLink, NewTunnel } from './kinds.ts';
 import { LINK_HEADER, LINKS, type Link, type LinkChanges, type LinkKinds } from './link.ts';
 import type { NewMacvlan } from './macvlan.ts';
 import type { NewLink } from './settings.ts';
@@ -68,7 +68,7 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a device of any kind that this library knows.
+   * Creates a device of any kind that this library knows, or of another one with its raw data in `kindData`.
    *
    * A link that was read is accepted, even for another namespace: fields that only the kernel sets are ignored. If the kernel refuses a
    * part of it, or ignores a setting, the device is removed again.
@@ -80,7 +80,7 @@ export class DeviceOperations {
    * @example
    * await links.create({ kind: 'macvlan', name: 'mv0', link: 'eth0', mode: 'private', up: true });
    */
-  *create(options: NewLinkOfKind | Link): Operation<void> {
+  *create(options: NewLinkOfKind | NewRawLink | Link): Operation<void> {
     if (typeof options !== 'object' || options === null) throw typeError([], 'an object', options);
     const { kind, ...fields } = options;
     yield* createLink(this.#context, kind as string, fields as NewLink, options);

@@ -4,6 +4,7 @@ import * as If from '../../linux/if.ts';
 import { type NetNs, netnsOf } from '../../netns/netns.ts';
 import { checkAltName, checkBoolean, checkDevice, checkMac, checkMtu, checkName, missing, quote } from '../device.ts';
 import type { Refusals } from '../request.ts';
+import type { BondPort } from './bond-port.ts';
 import type { PortSettings } from './port.ts';
 
 /** The other end of a new veth. It is switched off at first: the kernel creates it before it connects both ends (ENOTCONN). */
@@ -52,6 +53,8 @@ export interface DeviceSettings {
   groMaxBytes?: number;
   /** The settings of a port of a bridge. Give them together with `master`, or if the device has a master. */
   port?: PortSettings;
+  /** The settings of a part of a bond: `queueId`, `priority`. Give them together with `master`, or if the device has a master. */
+  bondPort?: Partial<BondPort>;
 }
 
 /** The options of every new device. */
@@ -109,7 +112,10 @@ const COMMON = {
   gsoMaxBytes: true,
   groMaxBytes: true,
   port: true,
+  bondPort: true,
 } as const;
+/** The settings of a port, which go to its master after it has joined. */
+export const PORT_FIELDS = ['port', 'bondPort'] as const;
 const LINK_KEYS = Object.keys({
   ...COMMON,
   name: true,
@@ -163,6 +169,7 @@ export interface LaterSettings {
   altNames?: string[];
   protoDown?: boolean;
   port?: PortSettings;
+  bondPort?: Partial<BondPort>;
 }
 
 /**
@@ -258,7 +265,7 @@ function checkMaster(master: unknown, value: object): void {
 }
 
 function writeLater(value: DeviceSettings): LaterSettings {
-  const { alias, altNames, protoDown, port } = value;
+  const { alias, altNames, protoDown } = value;
   const later: LaterSettings = {};
   if (alias !== undefined) {
     if (typeof alias !== 'string') throw typeError(['alias'], 'a string', alias);
@@ -276,10 +283,12 @@ function writeLater(value: DeviceSettings): LaterSettings {
     // Some drivers refuse even false. Every link that was read has false here, so that is not sent.
     if (checkBoolean(protoDown, ['protoDown']) || !wasRead(value)) later.protoDown = protoDown;
   }
-  if (port !== undefined) {
-    if (typeof port !== 'object' || port === null) throw typeError(['port'], 'an object', port);
-    if ('netns' in value) throw typeError(['port'], 'nothing beside netns', port, 'ERR_CONFLICT');
-    later.port = port;
+  for (const field of PORT_FIELDS) {
+    const port: unknown = value[field];
+    if (port === undefined) continue;
+    if (typeof port !== 'object' || port === null) throw typeError([field], 'an object', port);
+    if ('netns' in value) throw typeError([field], 'nothing beside netns', port, 'ERR_CONFLICT');
+    later[field] = port;
   }
   return later;
 }
@@ -296,8 +305,8 @@ export function writeNew(
   checkObject(value, [], [...LINK_KEYS, ...fields, ...(wasRead(value) ? told : [])]);
   const name = checkName(value.name, ['name']);
   if (value.master !== undefined) checkMaster(value.master, value);
-  if (value.port !== undefined && value.master === undefined)
-    throw typeError(['master'], 'the bridge that it becomes a port of', undefined, 'ERR_MISSING');
+  if ((value.port ?? value.bondPort) !== undefined && value.master === undefined)
+    throw typeError(['master'], 'the bridge or the bond that it joins', undefined, 'ERR_MISSING');
   const attributes = { ...writeDevice(value), ...writeNumbers(value, QUEUES) };
   return { name, wire: { ...writeFlags(value), attributes }, later: writeLater(value) };
 }

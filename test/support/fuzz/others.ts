@@ -1,16 +1,16 @@
 import { parseConnection } from '../../../src/ipvs/connections.ts';
 import { Ipvs, parseRules } from '../../../src/ipvs/index.ts';
 import { CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../../../src/linux/genetlink.ts';
-import { Exchange, genlmsghdr } from '../../../src/netlink/index.ts';
+import { Exchange, GroupReader, genlmsghdr } from '../../../src/netlink/index.ts';
 import { pidIn, startTimeIn } from '../../../src/netns/process.ts';
 import { effectiveIn } from '../../../src/netns/user.ts';
 import { explainPermission } from '../../../src/nflog/group-owner.ts';
-import { Links } from '../../../src/rtnetlink/index.ts';
+import { type Link, Links, LinksMonitor } from '../../../src/rtnetlink/index.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../ipvs-kernel.ts';
 import { MemoryTransport, message, received, refuse } from '../memory-transport.ts';
 import { canonical, refuseControl, type Target } from './judge.ts';
 import { mutated, mutatedText } from './mutate.ts';
-import { answers, bytesOf } from './nftables.ts';
+import { answers, bytesOf, FuzzGroup } from './nftables.ts';
 import type { Random } from './random.ts';
 import recorded from './recorded.json' with { type: 'json' };
 
@@ -20,10 +20,15 @@ export const decode = (bytes: Uint8Array): string => Buffer.from(bytes).toString
 export const makeText = (random: Random, pool: readonly Uint8Array[]): Uint8Array =>
   encode(mutatedText(decode(random.pick(pool)), random));
 
-/** RTM_NEWRULE (32) of IPv4 with selectors, and an entry of a VXLAN device's table (RTM_NEWNEIGH, 28, of AF_BRIDGE). */
+/**
+ * RTM_NEWRULE (32) of IPv4 with selectors, an entry of a VXLAN device's table (RTM_NEWNEIGH, 28, of AF_BRIDGE), and nexthop objects
+ * (RTM_NEWNEXTHOP, 104): a router and a group.
+ */
 const MORE = [
   '6000000020000200010000000000000002001000050000010000000008000600f4010000080002000a010000090003006574683000000000080018005000500008000f00050000000500160006000000050015000300000008000a0007000000',
   '400000001c00020001000000000000000700000003000000800002000a000200020000000001000008000100c00002010600060010920000080007004d000000',
+  '30000000680002000100000000000000020003000000000008000100050000000800050002000000080006000a090002',
+  '3c0000006800020001000000000000000000030000000000080001000700000014000200050000000200000006000000000000000600030000000000',
 ];
 
 /** Devices, addresses, routes, neighbours, rules and tables of forwarding. */
@@ -45,8 +50,40 @@ export const rtnetlink: Target = {
       () => sync.neighbours(),
       () => sync.rules(),
       () => sync.fdb(),
+      () => sync.nextHopObjects(),
     ]);
     canonical(ask());
+  },
+};
+
+/** Devices that the seeds name by their indexes. */
+const DEVICES = Array.from({ length: 12 }, (_, i) => ({ index: i + 1, name: `eth${i}` }) as Link);
+
+/** Events of all kinds of rtnetlink objects; some from a forger. */
+export const rtnetlinkEvents: Target = {
+  name: 'events of rtnetlink',
+  weight: 2,
+  seeds: rtnetlink.seeds,
+  make: (random, pool) => mutated(random.pick(pool), random, pool),
+  async read(input, random) {
+    const socket = new FuzzGroup();
+    const reader = new GroupReader(socket);
+    const none = async () => [];
+    const link = async () => DEVICES;
+    const source = { link, address: none, route: none, neighbour: none, rule: none, fdb: none };
+    const monitor = new LinksMonitor(reader, source, {}, () => {});
+    socket.next = input;
+    socket.port = random.chance(8) ? 1 + random.below(1000) : 0;
+    const events = monitor[Symbol.asyncIterator]();
+    const first = events.next();
+    first.catch(() => {});
+    // What waits for more is ended: there is no more.
+    for (let turn = 0; turn < 60; turn++) await undefined;
+    await monitor.close();
+    const { value } = await first;
+    if (socket.port !== 0 && (value !== undefined || reader.rejectedSenders !== 1))
+      throw new Error('a forged event was read');
+    if (value !== undefined) canonical(value);
   },
 };
 

@@ -17,6 +17,7 @@ import {
   ipvsOptions,
   processFiles,
   rtnetlink,
+  rtnetlinkEvents,
 } from './others.ts';
 import { Random } from './random.ts';
 import { redirectElements } from './redirects.ts';
@@ -93,6 +94,7 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     conntrackAnswers,
     conntrackEvents,
     rtnetlink,
+    rtnetlinkEvents,
     ipvsAnswers,
     controllerAnswers,
     ipvsOptions,

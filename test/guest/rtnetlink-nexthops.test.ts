@@ -1,0 +1,3 @@
+import { nextHopSuite } from '../support/rtnetlink-nexthops.ts';
+
+nextHopSuite();
