@@ -14,3 +14,4 @@ export type {
   IptablesVerdict,
 } from './model.ts';
 export { formatIptables, type ParseIptablesOptions, parseIptables } from './text.ts';
+export { type NftTranslation, toNft, type Untranslated } from './to-nft.ts';

@@ -5,6 +5,7 @@ import { decompile } from './decompile.ts';
 import { documents } from './documents.ts';
 import { iptables } from './iptables.ts';
 import { iptablesCommands, iptablesRefuse } from './iptables-commands.ts';
+import { iptablesTranslate } from './iptables-translate.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
 import { load } from './load.ts';
@@ -31,6 +32,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   refuse,
   'iptables-commands': iptablesCommands,
   'iptables-refuse': iptablesRefuse,
+  'iptables-translate': iptablesTranslate,
   ipvsadm,
   iptables,
 };
