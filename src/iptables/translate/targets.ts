@@ -1,4 +1,5 @@
 import type { Statement } from '../../nft/statements/registry.ts';
+import { cutText } from '../targets/values.ts';
 import { LOG_LEVELS, levelOf } from '../targets/verdicts.ts';
 import { ct, dscp, meta, payload, type Translation } from './matches.ts';
 
@@ -150,6 +151,15 @@ export const TARGETS: Readonly<Record<string, Translation>> = {
   DSCP: ({ info, at }) => [
     mangle(payload(at.family === 'ipv4' ? 'ip' : 'ip6', 'dscp'), dscp((info.dscp as number | undefined) ?? 0)),
   ],
+  // The upper six bits of TOS are DSCP; nft writes no others.
+  TOS: ({ info, at }) => {
+    const { value = 0, mask = 0 } = info as { value?: number; mask?: number };
+    const field = payload(at.family === 'ipv4' ? 'ip' : 'ip6', 'dscp');
+    if (mask === 0xff || mask === 0x3f) return [mangle(field, dscp(value >> 2))];
+    if (value === 0) return [mangle(field, { '&': [field, (~mask & 0xff) >> 2] })];
+    if (value === mask) return [mangle(field, { '|': [field, value >> 2] })];
+    return mask === 0 ? [mangle(field, { '^': [field, value >> 2] })] : 'set-tos';
+  },
   SYNPROXY: ({ info }) => {
     const set = (info.options as readonly string[] | undefined) ?? [];
     return named('synproxy', {
