@@ -29,6 +29,7 @@ export default defineConfig([
     format: 'esm',
     target: 'node20',
     dts: { banner: DECLARATIONS },
+    removeNodeProtocol: false,
     // packing/finish.ts does the rest of what makes it small.
     esbuildOptions(options) {
       options.minifySyntax = true;

@@ -22,6 +22,7 @@ const RUNS: readonly (readonly [name: string, guest: string])[] = [
   ['ffi', 'host'],
   ['dataplane', 'host'],
   ['dataplane', 'uml'],
+  ['start', 'host'],
 ];
 
 const RESULTS = join(ROOT, 'bench/results/all.json');

@@ -11,6 +11,7 @@ import { netns } from './netns.ts';
 import { nflog } from './nflog.ts';
 import { nftables } from './nftables.ts';
 import { parse } from './parse.ts';
+import { start } from './start.ts';
 import { update } from './update.ts';
 
 type Measured = Result[] | { results: Result[]; versions: Record<string, string> };
@@ -29,6 +30,7 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
   fleet,
   update,
   dataplane,
+  start,
 };
 /** Every benchmark, one after the other. */
 export const ALL = 'all';

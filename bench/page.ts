@@ -42,6 +42,13 @@ The shell loops run once. \`floor\` is \`native/floor-fleet.c\`.`,
     text: `Each operation is one change in one container. \`longest-pause\` is how long the event loop stood still at most while
 the whole fleet is programmed with \`maxPauseMs\`; \`running\` counts only what the thread itself ran.`,
   },
+  start: {
+    title: 'Beginning',
+    text: `Whole processes, with the processor time of each. \`import/ENTRY\` imports an entry point and ends, beside Node with
+an empty file. \`process/1000-rules\` commits 1,000 redirect rules to a new namespace as the first thing that a process
+does, beside \`nft -f\`; \`import\` is the same process without the rules. \`compile cache\` is Node's
+\`module.enableCompileCache()\` (from Node 22.1 on), filled by an earlier run.`,
+  },
   compile: {
     title: "nft's language",
     text: `A rule of five statements, from nft's JSON to the kernel's expressions (\`compile\`) and back (\`decompile\`), without a

@@ -22,6 +22,7 @@ it('benchmarks have the names of the contract', () => {
     'fleet',
     'update',
     'dataplane',
+    'start',
   ];
   expect(Object.keys(BENCHMARKS)).toEqual(names);
 });
