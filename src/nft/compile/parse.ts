@@ -130,7 +130,7 @@ function parseSet(json: unknown, place: Place): Node {
     const only = parseUnknown(json, place);
     return only.kind === 'named-set' ? only : setLiteral([asElement(only)], place);
   }
-  if (json.length === 0) throw refuse(place, 'an element or more', json);
+  if (json.length === 0) throw refuse(place, 'an element or more', json, 'Set is empty');
   const members = json.map((member, i) => parseMember(member, new Place(place, i)));
   return setLiteral(members, place);
 }

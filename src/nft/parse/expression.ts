@@ -476,6 +476,7 @@ export function chainName(p: Parser): Json {
 
 /** The value of a variable: what `define` takes. */
 export function initializer(p: Parser): Json {
+  // Only priorities can be negative.
   if (p.kind === T.DASH) {
     p.next();
     return -Number(p.number());

@@ -1,4 +1,4 @@
-import type { Json } from '../json-object.ts';
+import { initializer } from '../parse/expression.ts';
 import { type Parser, TextError, type Variable } from '../parse/parser.ts';
 import { Source, type Span } from '../parse/source.ts';
 import { T } from '../parse/tokens.ts';
@@ -125,15 +125,8 @@ export class Reader {
 
   #value(): Variable {
     const { start } = this.parser;
-    const value = this.#initializer();
+    const value = initializer(this.parser);
     return { value, span: this.spanFrom(start) };
-  }
-
-  #initializer(): Json {
-    const { parser } = this;
-    // Only priorities can be negative.
-    if (parser.accept(T.DASH)) return -Number(parser.number());
-    return parser.grammar.constant(parser);
   }
 
   #includes(start: number): void {

@@ -117,7 +117,8 @@ export function readMatch(p: Parser, left: Json, start: number): JsonObject {
   op ??= isBitmask(left) && !isSet(right) ? 'in' : '==';
   const match = { op, left: of, right };
   p.noteSpan(match, 'left', start, end);
-  p.noteSpan(match, 'right', at, rightEnd);
+  if (mask === undefined) p.note(match, 'right', at);
+  else p.noteSpan(match, 'right', at, rightEnd);
   const statement = { match };
   p.note(statement, 'match', start);
   return statement;
