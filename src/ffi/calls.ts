@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import { O_CLOEXEC } from '../linux/fcntl.ts';
 import { POLLIN } from '../linux/poll.ts';
 import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from '../linux/socket.ts';
@@ -8,7 +7,7 @@ import type { Ffi, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
 import { errnoOf, settled } from './node-calls.ts';
 import { Closing, Pool } from './pool.ts';
-import { runtime } from './runtime.ts';
+import { isMainThread, runtime } from './runtime.ts';
 
 const EMFILE = -24;
 /** The number of the call differs: arm64 has the generic table (include/uapi/asm-generic/unistd.h). */
@@ -28,7 +27,7 @@ export abstract class Calls implements Ffi {
    * do that, and what stays open keeps a namespace alive. Node does it for what `fs.open` has given, unless the Worker was made with
    * `trackUnmanagedFds: false`. So each descriptor takes the number of one that was opened like that. Bun and Deno have no such thing.
    */
-  readonly #kept = isMainThread || runtime() !== 'node' ? undefined : new Set<number>();
+  readonly #kept = isMainThread() || runtime() !== 'node' ? undefined : new Set<number>();
   /** The numbers of Deno's node:fs are its own, not the kernel's. */
   readonly #fsTakesDescriptors = runtime() !== 'deno';
   readonly #pool = new Pool();

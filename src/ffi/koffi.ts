@@ -1,4 +1,3 @@
-import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
 import { SYS_close_range } from '../linux/syscall.ts';
 import { Calls } from './calls.ts';
@@ -7,7 +6,7 @@ import { bindAll, type CType, type Signature } from './functions.ts';
 import { type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';
 import { OpenWatches } from './open-watches.ts';
 import { isCommonJs, requirePackage, thisFile } from './require.ts';
-import { runtime } from './runtime.ts';
+import { isMainThread, runtime } from './runtime.ts';
 import { TimerWatches } from './timer-watch.ts';
 
 type Result = number | bigint;
@@ -88,7 +87,7 @@ class KoffiFfi extends Calls {
       return this.#byTimer.watch(fd, ready);
     }
     const closed = () => this.#watches.delete(watch);
-    const watch: Watch = isMainThread
+    const watch: Watch = isMainThread()
       ? new KoffiWatch(this.#koffi, fd, ready, closed)
       : this.#watchInWorker(fd, ready, closed);
     this.#watches.add(watch);

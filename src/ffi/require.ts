@@ -1,5 +1,3 @@
-import { createRequire } from 'node:module';
-
 /** Whether this is part of a CommonJS bundle, which has no `import.meta.url`. */
 export const isCommonJs = (): boolean => import.meta.url === undefined;
 
@@ -8,5 +6,5 @@ export const thisFile = (): string => import.meta.url ?? __filename;
 
 /** Loads a package by its name, as seen from this file. */
 export function requirePackage(name: string): unknown {
-  return createRequire(thisFile())(name);
+  return process.getBuiltinModule('node:module').createRequire(thisFile())(name);
 }

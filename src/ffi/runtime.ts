@@ -7,3 +7,6 @@ export function runtime(): Runtime {
   if (bun !== undefined) return 'bun';
   return deno === undefined ? 'node' : 'deno';
 }
+
+/** Whether this is no Worker's thread. */
+export const isMainThread = (): boolean => process.getBuiltinModule('node:worker_threads').isMainThread;

@@ -1,7 +1,7 @@
-import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
 import type { Watch } from './ffi.ts';
 import { OpenWatches } from './open-watches.ts';
+import { isMainThread } from './runtime.ts';
 
 /** UV_POLL of libuv's uv_handle_type, and UV_READABLE. */
 const UV_POLL = 8;
@@ -31,7 +31,8 @@ export class UvWatches<Pointer> {
   readonly #open = new OpenWatches();
 
   constructor(backend: string, bind: () => Uv<Pointer>) {
-    if (!isMainThread) throw new StateError('ERR_FFI', `with ${backend}, sockets are watched on the main thread only`);
+    if (!isMainThread())
+      throw new StateError('ERR_FFI', `with ${backend}, sockets are watched on the main thread only`);
     this.#uv = bind();
     this.#loop = this.#uv.uv_default_loop();
   }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { checkObject } from '../codec/index.ts';
 import { LOGGING, type LogDrift, type LogRule, LogSet } from '../container/logging/set.ts';
 import { TablesInquiry } from '../container/owned/reading.ts';
@@ -88,7 +87,11 @@ export class PreparedState {
 
   /** Equal for states with the same tables, because a caller may pass an equal state in another object, or change the object. */
   get digest(): string {
-    this.#digest ??= createHash('sha256').update(this.fresh.encode().bytes).digest('base64');
+    this.#digest ??= process
+      .getBuiltinModule('node:crypto')
+      .createHash('sha256')
+      .update(this.fresh.encode().bytes)
+      .digest('base64');
     return this.#digest;
   }
 

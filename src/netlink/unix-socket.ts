@@ -1,4 +1,4 @@
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeErrno, rangeError } from '../errors.ts';
 import { ffi } from '../ffi/index.ts';
@@ -29,6 +29,7 @@ export async function connectUnix(path: string, signal: AbortSignal): Promise<{ 
     checked(result, 'connect');
     const credentials = new Uint8Array(UCRED_LENGTH);
     checked(backend.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials), 'getsockopt');
+    const { Socket } = process.getBuiltinModule('node:net');
     return { socket: new Socket({ fd, readable: true, writable: true }), uid: new Uint32Array(credentials.buffer)[1]! };
   } catch (error) {
     backend.close(fd);

@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import { getEnvironmentData, setEnvironmentData, threadId } from 'node:worker_threads';
 import { NetNsError } from '../errors.ts';
 import type { Ffi } from '../ffi/index.ts';
 import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
@@ -38,6 +37,7 @@ export const OWN: HomeLookup = backend => {
  * has said where home is before entering anything. All use the one descriptor of the first thread.
  */
 export const ofProcess: HomeLookup = backend => {
+  const { getEnvironmentData, threadId } = workers();
   const told = getEnvironmentData(KEY) as unknown;
   if (!isHome(told)) {
     const { fd } = OWN(backend);
@@ -55,7 +55,10 @@ export const ofProcess: HomeLookup = backend => {
   return { fd: told.fd, elsewhere };
 };
 
-const tell = (home: Home) => setEnvironmentData(KEY, home as never);
+/** Loaded when it is needed: an import takes milliseconds. */
+const workers = () => process.getBuiltinModule('node:worker_threads');
+
+const tell = (home: Home) => workers().setEnvironmentData(KEY, home as never);
 
 const isHome = (value: unknown): value is Home =>
   typeof value === 'object' && value !== null && typeof (value as Home).fd === 'number';

@@ -1,4 +1,3 @@
-import { createHmac } from 'node:crypto';
 import { checkObject, formatIPv4, formatIPv6, parseIPv4, parseIPv6, toHex } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
 
@@ -54,7 +53,7 @@ function keyed(key: string | Uint8Array): Redactor {
     const known = kind + Buffer.from(address).toString('latin1');
     let found = names.get(known);
     if (found === undefined) {
-      found = `${kind}-${createHmac('sha256', key).update(kind).update(address).digest('hex').slice(0, 12)}`;
+      found = `${kind}-${process.getBuiltinModule('node:crypto').createHmac('sha256', key).update(kind).update(address).digest('hex').slice(0, 12)}`;
       if (names.size >= MAX_NAMES) names.clear();
       names.set(known, found);
     }

@@ -1,4 +1,4 @@
-import http from 'node:http';
+import type http from 'node:http';
 import type { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
 import { StateError } from '../../errors.ts';
@@ -114,7 +114,10 @@ export class Engine {
   ): Promise<http.IncomingMessage> {
     return new Promise((resolve, reject) => {
       // A path without a version works with every daemon. Without an agent the connection is used once.
-      const request = http.get({ createConnection: () => socket, path, signal, headers: { host: 'd' } }, resolve);
+      // Loaded here: of all that this library imports, it would take longest.
+      const request = process
+        .getBuiltinModule('node:http')
+        .get({ createConnection: () => socket, path, signal, headers: { host: 'd' } }, resolve);
       request.on('error', reject);
       // If the daemon does not speak HTTP, there is neither a response nor an error.
       request.once('close', () => {

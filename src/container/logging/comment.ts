@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { checkOneOf, checkString } from '../../codec/index.ts';
 import { type Path, rangeError } from '../../errors.ts';
 import { RECORD_LEVELS, type RecordLevel } from '../../nflog/sinks/records.ts';
@@ -53,7 +52,7 @@ export function logComment(name: string, labels: LogLabels, content: string | un
 }
 
 const hashOf = (text: string, length: number): string =>
-  createHash('sha256').update(text).digest('hex').slice(0, length);
+  process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex').slice(0, length);
 
 /** The identity in a rule's comment; undefined if the comment is not ours. */
 export const nameIn = (comment: string): string | undefined => FORM.exec(comment)?.[1];

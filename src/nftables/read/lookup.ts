@@ -4,6 +4,7 @@ import { type Exchange, type Message, nfgenmsg, type Operation } from '../../net
 import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES, type MessageName, readMessage } from '../../nf_tables/message.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
+import { ofThread } from '../../thread.ts';
 import { interfacesOf } from '../interfaces.ts';
 import { type RangeSet, RefusedRange } from '../ranges/range-set.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
@@ -16,20 +17,20 @@ import { ChainModel } from '../write/rule-places.ts';
 import type { Transaction, TransactionOperation } from '../write/transaction.ts';
 import { type Knowledge, SetReader } from './set-reader.ts';
 
-const ofObject = (name: MessageName) => view(MESSAGES[name].table, { handle: ['handle'] });
-/** The objects that the kernel numbers. */
-const HANDLES: Partial<Record<MessageName, View<'handle'>>> = {
-  newtable: ofObject('newtable'),
-  newchain: ofObject('newchain'),
-  newrule: ofObject('newrule'),
-  newset: ofObject('newset'),
-  newobj: ofObject('newobj'),
-  newflowtable: ofObject('newflowtable'),
-};
+/** The replies that have such a number. */
+const NUMBERED: readonly MessageName[] = ['newtable', 'newchain', 'newrule', 'newset', 'newobj', 'newflowtable'];
+/** Where the objects that the kernel numbers have their numbers: made when the first one is read. */
+const handles = ofThread('nftables.handles', new Map<MessageName, View<'handle'>>());
 
 /** The handle of the object in a reply of this name, without decoding the rest. */
 export function handleIn({ source, payload, end }: Message, name: MessageName): bigint | undefined {
-  const at = HANDLES[name]?.find(source, payload + nfgenmsg.size, end) ?? 0;
+  let handle = handles.get(name);
+  if (handle === undefined) {
+    if (!NUMBERED.includes(name)) return undefined;
+    handle = view(MESSAGES[name].table, { handle: ['handle'] });
+    handles.set(name, handle);
+  }
+  const at = handle.find(source, payload + nfgenmsg.size, end) ?? 0;
   return at === 0 ? undefined : source.view.getBigUint64(at, false);
 }
 
