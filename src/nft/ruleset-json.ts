@@ -8,6 +8,7 @@ import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
 import { nodeJson } from './decompile/to-json.ts';
 import type { DecompileContext } from './decompile.ts';
+import type { JsonListing } from './json-commands.ts';
 import { defined, type Json, type JsonObject } from './json-object.ts';
 import { isNamed, type NamedObject, objectJson, objectWord } from './objects.ts';
 import { nestedRules } from './ruleset-text.ts';
@@ -17,7 +18,7 @@ import { type ListedSet, Undecompilable } from './tree.ts';
 
 /** A listing in nft's JSON: tables, chains, rules and the like, each in an object with one key. */
 export interface RulesetJson {
-  nftables: Record<string, unknown>[];
+  nftables: JsonListing[];
 }
 
 /**
@@ -37,10 +38,10 @@ export function* rulesetJsonInParts(
   context: Omit<DecompileContext, 'sets'>,
 ): InParts<RulesetJson> {
   const words = vocabulary(context);
-  const nftables: JsonObject[] = [{ metainfo: { json_schema_version: 1 } }];
+  const nftables: JsonListing[] = [{ metainfo: { json_schema_version: 1 } }];
   for (const content of yield* contents(ruleset, words.dialect)) {
     for (const object of tableJson(content, words)) {
-      if (object !== undefined) nftables.push(object);
+      if (object !== undefined) nftables.push(object as JsonListing);
       yield;
     }
   }

@@ -40,6 +40,7 @@ export type { GivenElement } from '../nft/element-forms.ts';
 export type { ElementData, ElementValue } from '../nft/element-values.ts';
 export type { ElementKey, FieldRange, FieldValue } from '../nft/field-values.ts';
 export type * from '../nft/json.ts';
+export type * from '../nft/json-commands.ts';
 export { Names, type NamesOptions, type NameTable } from '../nft/names.ts';
 export {
   type IncludePlace,
@@ -69,20 +70,6 @@ export type { ObjectReferenceExpression, Stateful } from '../nft/statements/stat
 export type { SynproxyFlag, SynproxyOptions } from '../nft/statements/synproxy.ts';
 export type { ByteUnit, TimeUnit } from '../nft/statements/units.ts';
 export { formatRule } from '../nft/text.ts';
-export type {
-  JsonChain,
-  JsonCommand,
-  JsonElement,
-  JsonFlowtable,
-  JsonObject,
-  JsonPriority,
-  JsonRule,
-  JsonSet,
-  JsonSetType,
-  JsonSubject,
-  JsonTable,
-  NftDocument,
-} from './commands.ts';
 export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedirect } from './iptables.ts';
 export { Nftables } from './nftables.ts';
 export type { NftablesOptions } from './open.ts';

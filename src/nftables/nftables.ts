@@ -3,8 +3,8 @@ import { type Exchange, openWatcher, type Synchronous, syncAndAsync } from '../n
 import type { WireElement } from '../nf_tables/element.ts';
 import type { SetKey } from '../nf_tables/set.ts';
 import type { ElementValue } from '../nft/element-values.ts';
+import type { NftDocument } from '../nft/json-commands.ts';
 import type { RulesetJson } from '../nft/ruleset-json.ts';
-import type { NftDocument } from './commands.ts';
 import { NftablesOperations } from './nftables-operations.ts';
 import { type NftablesOptions, openSocket } from './open.ts';
 import type { NftQuery } from './queries.ts';

@@ -3,9 +3,9 @@ import type { Chain } from '../nf_tables/chain.ts';
 import type { NftSet } from '../nf_tables/set.ts';
 import type { Table } from '../nf_tables/table.ts';
 import { OBJECTS } from '../nft/data/objects.ts';
+import type { JsonCommand } from '../nft/json-commands.ts';
 import { nearest } from '../nft/script/edit-distance.ts';
 import { checkDeclaration, checkElements } from '../nft/script/set-declarations.ts';
-import type { JsonCommand } from './commands.ts';
 
 /* What a text refers to, and what nft suggests if it is not there. */
 

@@ -73,7 +73,7 @@ kernelSuite('docs/nftables.md', () => {
   });
 
   it("speaks in the kernel's terms", () => {
-    const { listed } = run(`${page.take(examples[3]!.trimEnd()).code}\nconsole.log(rules.length);`);
+    const { listed } = run(`${page.take(examples[4]!.trimEnd()).code}\nconsole.log(rules.length);`);
     expect(listed).toContain('ip saddr @clients counter packets 0 bytes 0');
     expect(listed).toContain('elements = { 10.0.0.1 }');
   });

@@ -1,4 +1,4 @@
-import type { JsonExpression, NftDocument, NftQuery, Statement } from 'netsteer/nftables';
+import type { JsonExpression, Nftables, NftDocument, NftQuery, RulesetJson, Statement } from 'netsteer/nftables';
 import { proof, type Same } from './assert.ts';
 
 /* nft's JSON as libnftables-json(5) has it: what a TypeScript user writes, and what the compiler refuses. */
@@ -137,3 +137,12 @@ export const noPolicy: NftDocument = { nftables: [{ chain: { ...at, name: 'c', p
 export const noQuestion: NftQuery = { nftables: [{ list: { element: { ...at, name: 's' } } }] };
 
 proof<Same<Extract<Statement, { notrack: unknown }>, { notrack: null }>>();
+
+/* What was listed can be applied again; its entries are known by their keys. */
+declare const nft: Nftables;
+declare const listed: RulesetJson;
+void nft.apply(listed);
+export const reread: NftDocument = listed;
+export const names = listed.nftables.map(entry => entry.table ?? Object.keys(entry)[0]);
+// @ts-expect-error no such command
+void nft.apply({ nftables: [{ append: { table: { family: 'inet', name: 't' } } }] });

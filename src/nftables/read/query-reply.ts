@@ -19,7 +19,7 @@ const SHOW_ELEMENTS = ['ruleset', 'table', 'set', 'map'];
 /** The replies to all queries, one after the other in one document. */
 export function* queryReply(exchange: Exchange, queries: readonly Query[]): Operation<RulesetJson> {
   const { interfaceName } = interfacesOf(exchange.transport);
-  const nftables: Entry[] = [{ metainfo: { json_schema_version: 1 } }];
+  const nftables: RulesetJson['nftables'] = [{ metainfo: { json_schema_version: 1 } }];
   for (const query of queries) {
     try {
       if (query.family !== undefined) familyNumber(query.family, ['family']);
