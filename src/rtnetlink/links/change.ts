@@ -215,8 +215,8 @@ function dropWhatIs(
     const value = key === 'master' ? changes.master : attributes[key];
     if (JSON.stringify(now[key]) === JSON.stringify(value)) delete attributes[key];
   }
-  // An ipvlan shares the hardware address of the device below.
-  if (link.kind === 'ipvlan') delete attributes.address;
+  // An ipvlan or ipvtap shares the hardware address of the device below.
+  if (link.kind === 'ipvlan' || link.kind === 'ipvtap') delete attributes.address;
   if (JSON.stringify(now.altNames) === JSON.stringify(later.altNames)) delete later.altNames;
   for (const [key, bit, usual] of FLAGS) if ((now[key] ?? usual) === (changes[key] ?? usual)) header.ifi_change &= ~bit;
   header.ifi_flags &= header.ifi_change;
