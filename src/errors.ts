@@ -1,7 +1,8 @@
 import { getSystemErrorMap } from 'node:util';
+import { printable, show } from './expected.ts';
 import { ofThread } from './thread.ts';
 
-export { noField, objectOf, oneOf } from './expected.ts';
+export { isInstance, noField, objectOf, oneOf, printable, printableOutput, show } from './expected.ts';
 
 /** The place of something inside a value of the caller: `['expressions', 1, 'cmp', 'register']`. */
 export type Path = readonly (string | number)[];
@@ -89,6 +90,7 @@ export class NetlinkError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, NETLINK_ERROR);
   }
+  /** The name of the class. */
   override readonly name = 'NetlinkError';
   /** The errno's name: 'EEXIST'. */
   readonly code: string;
@@ -154,7 +156,10 @@ function checkErrno(options: NetlinkErrorOptions): number {
 }
 
 /** One failed operation of a batch. `index` is its place in the caller's list. */
-export type BatchFailure = NetlinkError & { readonly index: number };
+export type BatchFailure = NetlinkError & {
+  /** The place of the operation in the caller's list. */
+  readonly index: number;
+};
 
 /** Which operations of a batch the kernel has carried out, after a failure. */
 export type BatchOutcome = 'none' | 'partial' | 'all' | 'unknown';
@@ -164,9 +169,11 @@ export class BatchError extends AggregateError {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, BATCH_ERROR);
   }
+  /** The name of the class. */
   override readonly name = 'BatchError';
   /** The code of the only failure, or 'ERR_BATCH'. */
   readonly code: string;
+  /** How much of the batch the kernel has carried out. */
   readonly outcome: BatchOutcome;
   /** The indexes of the operations that the kernel has carried out. */
   readonly applied: readonly number[];
@@ -214,10 +221,15 @@ export class NetNsError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, NETNS_ERROR);
   }
+  /** The name of the class. */
   override readonly name = 'NetNsError';
+  /** The code of the error, for programs. */
   readonly code: string;
+  /** The kernel's number, negative as in Node. */
   declare readonly errno: number | undefined;
+  /** The system call that failed. */
   declare readonly syscall: string | undefined;
+  /** The usual cause, and what to do. */
   declare readonly hint: string | undefined;
 
   constructor(message: string, options: NetNsErrorOptions) {
@@ -236,7 +248,9 @@ export class UnsupportedError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, UNSUPPORTED_ERROR);
   }
+  /** The name of the class. */
   override readonly name = 'UnsupportedError';
+  /** The code of the error, for programs. */
   readonly code = 'ERR_UNSUPPORTED';
   /** The missing feature. */
   readonly feature: string;
@@ -257,7 +271,9 @@ export class DecodeError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, DECODE_ERROR);
   }
+  /** The name of the class. */
   override readonly name = 'DecodeError';
+  /** The code of the error, for programs. */
   readonly code = 'ERR_MALFORMED';
 
   constructor(message: string) {
@@ -287,7 +303,9 @@ export class StateError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, STATE_ERROR);
   }
+  /** The name of the class. */
   override readonly name = 'StateError';
+  /** The code of the error, for programs. */
   readonly code: StateCode;
 
   constructor(code: StateCode, message: string, cause?: unknown) {
@@ -299,83 +317,16 @@ export class StateError extends Error {
 
 /** A TypeError or RangeError of this library, with its additional fields. */
 export interface ArgumentError extends Error {
+  /** The code of the error, for programs. */
   readonly code: string;
+  /** The place of the value in what the caller gave. */
   readonly path: Path;
+  /** The printed form of `path`: 'expressions[1].cmp.register'. */
   readonly attribute: string;
   /** The value that was refused; not enumerable. */
   readonly value: unknown;
   /** What nft says of it, if the argument is a part of nft's language. Not enumerable. */
   nftMessage?: string;
-}
-
-/** Describes a refused value in a few characters, safe to print. */
-export function show(value: unknown): string {
-  return printable(describe(value));
-}
-
-function describe(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
-  if (typeof value === 'bigint') return `${value}n`;
-  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${classNameOf(value)}`;
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  if (value instanceof Uint8Array) return `${value.length} bytes`;
-  if (typeof value === 'object' && value !== null) return describeObject(value);
-  return String(value);
-}
-
-/** Shows the names of fields, and none of their values. */
-function describeObject(value: object): string {
-  if (value instanceof Promise) return 'a promise (await it)';
-  if (isInstance(value)) {
-    const name = classNameOf(value.constructor as { name: string });
-    // Shorter names are those of a minifier.
-    return name.length < 3 ? 'an object' : `${/^[AEIO]/.test(name) ? 'an' : 'a'} ${name}`;
-  }
-  const keys = Object.keys(value);
-  const shown = keys.length > 4 ? [...keys.slice(0, 4), '...'] : keys;
-  const text = shown.join(', ');
-  return text.length > 60 ? 'an object' : text === '' ? '{}' : `{ ${text} }`;
-}
-
-/** esbuild puts an underscore before the name of a class that refers to itself. */
-const classNameOf = ({ name }: { name: string }): string => name.replace(/^_+/, '');
-
-/** Whether an object was made by a class, in this realm or another. */
-export function isInstance(value: object): boolean {
-  const prototype: object | null = Object.getPrototypeOf(value);
-  return prototype !== null && Object.getPrototypeOf(prototype) !== null && typeof value.constructor === 'function';
-}
-
-/**
- * Characters that could move a terminal's cursor, start a line, turn the direction of the text (U+202E and the like), or are invisible, so
- * that two names look the same: Unicode's controls, separators of lines and paragraphs, format characters, and ignorable code points.
- */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
-const PLAIN_TEXT = /^[ -~]*$/;
-
-/** Escapes characters that a terminal would obey or not show: names and messages may come from a container. */
-export function printable(text: string): string {
-  if (PLAIN_TEXT.test(text)) return text;
-  return text.replace(UNPRINTABLE, character => {
-    const hex = character.codePointAt(0)!.toString(16);
-    if (hex.length <= 2) return `\\x${hex.padStart(2, '0')}`;
-    return hex.length <= 4 ? `\\u${hex.padStart(4, '0')}` : `\\u{${hex}}`;
-  });
-}
-
-/**
- * The same for the output of JSON.stringify or util.inspect. Both have escaped the controls of values, so controls that are left are their
- * own newlines and colours, and stay. The escapes are valid in JSON.
- */
-export function printableOutput(text: string): string {
-  return text.replace(UNPRINTABLE, character =>
-    character < ' '
-      ? character
-      : character
-          .split('')
-          .map(unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-          .join(''),
-  );
 }
 
 function badArgument<E extends Error>(error: E, code: string, path: Path, value: unknown): E & ArgumentError {

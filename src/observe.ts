@@ -5,9 +5,13 @@ import { ofThread } from './thread.ts';
 
 /** The methods of pino that this library calls, with the fields first and then a sentence. */
 export interface Logger {
+  /** Takes the facts and a sentence about a request. */
   debug(fields: object, message?: string): void;
+  /** Takes the facts and a sentence. */
   info(fields: object, message?: string): void;
+  /** Takes the facts and a sentence about what an operator should know. */
   warn(fields: object, message?: string): void;
+  /** Takes the facts and a sentence about a failure. */
   error(fields: object, message?: string): void;
 }
 

@@ -20,6 +20,7 @@ import type { Writer } from './writer.ts';
 
 /** Options of a table of attributes. */
 export interface TableOptions {
+  /** How attributes are framed: as netlink has them, or as user data. */
   framing?: Framing;
   /** Fields of the object that are no attributes. They stand in the message's header, and the caller writes them. */
   header?: readonly string[];
@@ -28,14 +29,19 @@ export interface TableOptions {
    * kernel would take for something else.
    */
   before?: (value: Readonly<Fields>) => Readonly<Fields>;
+  /** Further facts, for the code that declares the table. */
   facets?: object;
 }
 
 /** One row of a table, as its encoder and decoder need it. */
 export interface Field {
+  /** The field's name in the object. */
   readonly key: string;
+  /** The attribute's number. */
   readonly number: number;
+  /** The type that reads and writes its payload. */
   readonly type: Type<unknown>;
+  /** Whether it must be there, may be absent, or has its fields in the object around it. */
   readonly need: Need;
   /** The attribute's number with flags. Nests have NLA_F_NESTED, because strict parsers of newer kernels require it. */
   readonly wireType: number;
@@ -43,6 +49,7 @@ export interface Field {
   readonly bit: number;
   /** Set for 32-bit numbers, by far the most common payload. */
   readonly word: Word | undefined;
+  /** Further facts, for the code that declares the table. */
   readonly facets: Facets | undefined;
 }
 
@@ -66,11 +73,15 @@ export class AttributeTable<T> implements Type<T> {
   readonly kind: 'nest' | 'userdata';
   /** The prefix of the kernel's names for these attributes: 'NFTA_RULE'. */
   readonly name: string;
+
+  /** The rows, in the order in which they are written. */
   readonly fields: readonly Field[];
   readonly #byNumber: readonly (Field | undefined)[];
   readonly #framing: Framing;
   /** The fields of the object that are no attributes. */
   readonly header: readonly string[];
+
+  /** Further facts, for the code that declares the table. */
   readonly facets: object | undefined;
   readonly #before: TableOptions['before'];
   /** The bit of each key's field; 0 for fields of the header. */

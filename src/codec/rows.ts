@@ -19,9 +19,16 @@ export type Need = 'required' | 'optional' | 'inline';
 
 /** One row of a table: an attribute's number, its type, and whether the kernel requires it. */
 export interface Attribute<T, N extends Need = Need> {
+  /** The attribute's number. */
   readonly number: number;
+
+  /** The type that reads and writes its payload. */
   readonly type: Type<T>;
+
+  /** Whether it must be there. */
   readonly need: N;
+
+  /** Further facts, for the code that declares the table. */
   readonly facets?: Facets | undefined;
 }
 
@@ -38,6 +45,7 @@ type Parts<S extends Schema> = {
 } & {
   -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'optional'> ? K : never]?: ValueOf<S[K]>;
 } & UnionToIntersection<{ [K in keyof S]: S[K] extends Attribute<infer T, 'inline'> ? T : never }[keyof S]> & {
+    /** Attributes that this library does not know, kept as they came. */
     unknown?: UnknownAttribute[];
   };
 
@@ -165,8 +173,15 @@ export const string = (number: number, max: number) => attribute(number, types.t
  * @example
  * const row = bytes(1, { min: 4, max: 16 });
  */
-export const bytes = (number: number, size?: { min?: number; max?: number }) =>
-  attribute(number, types.byteString(size));
+export const bytes = (
+  number: number,
+  size?: {
+    /** The fewest bytes. */
+    min?: number;
+    /** The most bytes. */
+    max?: number;
+  },
+) => attribute(number, types.byteString(size));
 /**
  * A row that is an object, with a table of its own.
  * @param number the attribute's number

@@ -4,9 +4,11 @@ import { NO_CONTEXT } from './types.ts';
 import type { Source } from './wire.ts';
 import type { Writer } from './writer.ts';
 
+/** The members of a structure, in their order: each with its size in bytes and its type. */
 // biome-ignore lint/suspicious/noExplicitAny: members are of every type
-type Members = Record<string, readonly [size: number, type: Type<any>]>;
-type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]> };
+export type Members = Record<string, readonly [size: number, type: Type<any>]>;
+/** The object that a structure describes. Named in the declarations, so that the members' documentation is there. */
+export type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]> };
 
 /**
  * A C structure of fixed layout. The members follow each other as declared. A leading underscore in a name makes the member padding: zeros.
@@ -14,13 +16,25 @@ type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]>
  * const timespec = struct('timespec', { seconds: [4, U32_NE], nanoseconds: [4, U32_NE] });
  */
 export class Struct<T> implements Type<T> {
+  /** Marks it as a structure. */
   readonly kind = 'struct';
   /** The name in C, for example 'ifinfomsg'. native/linux compares sizes and offsets by it. */
   readonly name: string;
+  /** Its size in bytes. */
   readonly size: number;
   /** The lengths that `read` takes. A newer kernel may have a longer structure. Undefined if the bytes of a member may be no value. */
   readonly lengths: Lengths | undefined;
-  readonly members: readonly { key: string; offset: number; size: number; type: Type<unknown> }[];
+  /** The members, with their offsets and sizes in bytes. */
+  readonly members: readonly {
+    /** The member's name. */
+    key: string;
+    /** Where it begins, in bytes. */
+    offset: number;
+    /** Its size in bytes. */
+    size: number;
+    /** The type that reads and writes it. */
+    type: Type<unknown>;
+  }[];
 
   constructor(name: string, members: Members) {
     this.name = name;

@@ -96,7 +96,9 @@ export class Hole {
 export class Template<Name extends string = string> {
   /** The encoded sample. */
   readonly bytes: Uint8Array;
+  /** A view of the same bytes. */
   readonly view: DataView;
+  /** The places of the values that change, by name. */
   readonly holes: Readonly<Record<Name, Hole>>;
 
   /** @internal */

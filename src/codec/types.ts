@@ -11,6 +11,7 @@ export interface Context {
   readonly family: number;
 }
 
+/** For types that depend on nothing around them. */
 export const NO_CONTEXT: Context = { family: 0 };
 
 /**
@@ -18,18 +19,28 @@ export const NO_CONTEXT: Context = { family: 0 };
  * if the bytes are no such value. The attribute is kept raw then, so that nothing is lost.
  */
 export interface Type<T> {
+  /** What it is, for error messages. */
   readonly kind: string;
   /** Only set if the value is an integer. Tables, views and templates then read and write it without a call of the type. */
   readonly number?: NumberForm | undefined;
   /** The lengths for which `read` gives a value. Undefined if the bytes matter too. */
   readonly lengths?: Lengths | undefined;
   /** Only set for a list: the number of its attributes, and their type. */
-  readonly items?: { readonly number: number; readonly type: Type<unknown> } | undefined;
+  readonly items?:
+    | {
+        /** The attribute's number of each element. */
+        readonly number: number;
+        /** The type of each element. */
+        readonly type: Type<unknown>;
+      }
+    | undefined;
   /** The table of a nest whose value is not an object with the table's fields. Views find their fields in it. */
   readonly inside?: Type<unknown> | undefined;
   /** Another attribute of the same nest decides the meaning of the bytes. */
   readonly contextual?: boolean | undefined;
+  /** Writes a value. */
   write(writer: Writer, value: T, context: Context): void;
+  /** Reads a value; undefined if the bytes are none. */
   read(source: Source, start: number, end: number, context: Context): T | undefined;
   /** Returns the path inside the value to the byte at `offset`. Only types with an inside have it. */
   locate?(source: Source, start: number, end: number, offset: number, context: Context): Path;
@@ -37,17 +48,25 @@ export interface Type<T> {
 
 /** The lengths of payloads that are values of the type: from `min` to `max` bytes. */
 export interface Lengths {
+  /** The smallest. */
   readonly min: number;
+  /** The largest. */
   readonly max: number;
 }
 
 /** An integer of at most 32 bits: its size in bytes, its range, its byte order, and its names if it has any. */
 export interface NumberForm {
+  /** Its bytes. */
   readonly size: 1 | 2 | 4;
+  /** The smallest. */
   readonly min: number;
+  /** The largest. */
   readonly max: number;
+  /** Its byte order. */
   readonly littleEndian: boolean;
+  /** Numbers by name. */
   readonly byName?: ReadonlyMap<unknown, number>;
+  /** Names by number. */
   readonly byNumber?: ReadonlyMap<number, string>;
 }
 
@@ -89,13 +108,21 @@ const HOST = HOST_IS_LITTLE_ENDIAN;
 const MAX_U32 = 0xffffffff;
 const MAX_U64 = (1n << 64n) - 1n;
 
-/* "be" is network byte order, "ne" the host's. */
+/* In the names below, "BE" is network byte order and "NE" the host's. */
+
+/** An 8-bit number. */
 export const U8 = integer('u8', 1, 0, 0xff, HOST);
+/** A 16-bit number in network byte order. */
 export const U16_BE = integer('u16be', 2, 0, 0xffff, false);
+/** A 16-bit number in the host's byte order. */
 export const U16_NE = integer('u16ne', 2, 0, 0xffff, HOST);
+/** A 32-bit number in network byte order. */
 export const U32_BE = integer('u32be', 4, 0, MAX_U32, false);
+/** A 32-bit number in the host's byte order. */
 export const U32_NE = integer('u32ne', 4, 0, MAX_U32, HOST);
+/** A signed 32-bit number in network byte order. */
 export const S32_BE = integer('s32be', 4, -0x80000000, 0x7fffffff, false);
+/** A signed 32-bit number in the host's byte order. */
 export const S32_NE = integer('s32ne', 4, -0x80000000, 0x7fffffff, HOST);
 
 function integer64(kind: string, littleEndian: boolean): Type<bigint> {
@@ -113,7 +140,9 @@ function integer64(kind: string, littleEndian: boolean): Type<bigint> {
   };
 }
 
+/** A 64-bit number in network byte order, as a bigint. */
 export const U64_BE = integer64('u64be', false);
+/** A 64-bit number in the host's byte order, as a bigint. */
 export const U64_NE = integer64('u64ne', HOST);
 
 /**
@@ -149,7 +178,12 @@ export function text(max: number): Type<string> {
  * @example
  * const address = attribute(1, byteString({ min: 6, max: 6 }));
  */
-export function byteString(size?: { min?: number; max?: number }): Type<string> {
+export function byteString(size?: {
+  /** The smallest. */
+  min?: number;
+  /** The largest. */
+  max?: number;
+}): Type<string> {
   const min = size?.min ?? 0;
   const max = size?.max ?? 0xfffb;
   return {

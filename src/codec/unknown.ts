@@ -3,7 +3,10 @@ import type { UnknownAttribute } from './rows.ts';
 /* Attributes that no row describes. */
 
 /** The fields of an object. */
-export type Fields = Record<string, unknown> & { unknown?: UnknownAttribute[] };
+export type Fields = Record<string, unknown> & {
+  /** Attributes that no row describes, kept as they came. */
+  unknown?: UnknownAttribute[];
+};
 
 /** Adds unknown attributes to an object, which keeps them as they are. */
 export function keep(value: Fields, ...attributes: UnknownAttribute[]): void {

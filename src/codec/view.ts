@@ -13,7 +13,18 @@ import { HOST_IS_LITTLE_ENDIAN, NLA_HDRLEN, NLA_TYPE_MASK, type Source } from '.
  * - `lacking`: an attribute that its row requires is not there. The table reads no object then.
  * - `broken`: a length that is not possible. The fields before it are there.
  */
-export const MET = { unknown: 1, other: 2, malformed: 4, lacking: 8, broken: 16 } as const;
+export const MET = {
+  /** An attribute that no row describes. */
+  unknown: 1,
+  /** An attribute that is not looked for. */
+  other: 2,
+  /** An attribute whose bytes are no value of its type. */
+  malformed: 4,
+  /** A required attribute is missing. */
+  lacking: 8,
+  /** The attributes have impossible lengths. */
+  broken: 16,
+} as const;
 
 /** One attribute number of a nest. */
 interface Row {

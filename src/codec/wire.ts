@@ -13,7 +13,10 @@ export const NLA_TYPE_MASK = 0x3fff;
 
 /** Bytes to decode, with the DataView that numbers are read through. */
 export interface Source {
+  /** The bytes of a message. */
   readonly bytes: Uint8Array;
+
+  /** A view of the same bytes. */
   readonly view: DataView;
 }
 

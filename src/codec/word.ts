@@ -3,10 +3,15 @@ import type { Writer } from './writer.ts';
 
 /** A number of 32 bits. */
 export interface Word {
+  /** The smallest number. */
   readonly min: number;
+  /** The largest number. */
   readonly max: number;
+  /** Its byte order. */
   readonly littleEndian: boolean;
+  /** Numbers by name. */
   readonly byName: ReadonlyMap<unknown, number> | undefined;
+  /** Names by number. */
   readonly byNumber: ReadonlyMap<number, string> | undefined;
 }
 

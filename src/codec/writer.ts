@@ -13,8 +13,11 @@ const SHORT = 64;
  * console.log(writer.bytes.subarray(0, writer.length));
  */
 export class Writer {
+  /** The bytes that were written, and room for more. */
   bytes: Uint8Array;
+  /** A view of the same bytes. */
   view: DataView;
+  /** How many bytes were written. */
   length = 0;
 
   constructor(capacity = 4096) {

@@ -19,31 +19,52 @@ import {
   tupleOf,
 } from './flow.ts';
 
-type Tuple = FlowTuple & { protocol: Protocol };
+type Tuple = FlowTuple & {
+  /** The transport protocol, by name or number. */
+  protocol: Protocol;
+};
 
 /** A connection that a helper expects because another connection announced it, such as the data connection of FTP. */
 export interface Expectation {
+  /** The address family, 'ipv4' or 'ipv6'. */
   family: FlowFamily;
   /** The flow whose helper expects the connection. */
   master: Tuple;
   /** The addresses and ports of the expected connection. Only the bits in `mask` count. */
   tuple: Tuple;
   /** The bits that count. The kernel uses the mask of the source only: '0.0.0.0' and port 0 match anything. */
-  mask: { source: string; destination: string; sourcePort?: number; destinationPort?: number };
+  mask: {
+    /** The mask of the source address. */
+    source: string;
+    /** The mask of the destination address. */
+    destination: string;
+    /** The mask of the source port. */
+    sourcePort?: number;
+    /** The mask of the destination port. */
+    destinationPort?: number;
+  };
   /** Seconds until the kernel forgets the expectation. */
   timeoutSeconds?: number;
+  /** The kernel's number for it. */
   id: number;
   /** The zone of the master, if the kernel reports it: Linux up to 6.18 does not, and this is 0. */
   zone: number;
+  /** 'permanent' stays after the first connection, 'inactive' waits, 'userspace' was made by a program. */
   flags: ('permanent' | 'inactive' | 'userspace' | number)[];
   /** The class of the expectation, a number that the helper defines. */
   class?: number;
   /** The helper of the master, such as 'ftp'. */
   helper?: string;
   /** The address and the port that the helper announced, as the source of the tuple, and the direction in which the connection will arrive. */
-  translation?: { direction: 'original' | 'reply' | number; tuple: Partial<Tuple> };
+  translation?: {
+    /** The direction that is translated. */
+    direction: 'original' | 'reply' | number;
+    /** The addresses and ports that are expected; in a translation, the new ones. */
+    tuple: Partial<Tuple>;
+  };
   /** The name of the kernel function that is called when the connection arrives. */
   function?: string;
+  /** Attributes that this library does not know, kept as they came. */
   unknown?: UnknownAttribute[];
 }
 
@@ -51,6 +72,7 @@ export interface Expectation {
 export interface NewExpectation extends Partial<Omit<Expectation, 'master' | 'tuple' | 'flags'>> {
   /** One direction of the flow that has the helper. */
   master: FlowKey;
+  /** The addresses and ports that are expected; in a translation, the new ones. */
   tuple: FlowKey;
   /** Default: the whole source address, and any source port. */
   mask?: Expectation['mask'];
@@ -75,7 +97,12 @@ export interface NewExpectation extends Partial<Omit<Expectation, 'master' | 'tu
 }
 
 /** The fields that identify an expectation. */
-export type ExpectationKey = Pick<Expectation, 'tuple'> & { zone?: number; id?: number };
+export type ExpectationKey = Pick<Expectation, 'tuple'> & {
+  /** The conntrack zone. */
+  zone?: number;
+  /** The kernel's number for it. */
+  id?: number;
+};
 
 const MAX_TIMEOUT_SECONDS = 2_147_483;
 

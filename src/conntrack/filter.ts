@@ -7,25 +7,44 @@ import { type FlowFamily, numberOfFamily } from './flow.ts';
 import type { ByteSpan, FlowView, TupleView } from './view.ts';
 
 /** One port, or a range that includes both ends. */
-export type PortFilter = number | { from: number; to: number };
+export type PortFilter =
+  | number
+  | {
+      /** The lowest port. */
+      from: number;
+      /** The highest port. */
+      to: number;
+    };
 
 /** The addresses and ports of one direction. A field that is left out matches anything. */
 export interface TupleFilter {
   /** An address, or a prefix: '10.0.0.0/8'. */
   source?: string;
+  /** A destination address, or a prefix. */
   destination?: string;
+  /** A source port, or a range. */
   sourcePort?: PortFilter;
+  /** A destination port, or a range. */
   destinationPort?: PortFilter;
 }
 
 /** Selects flows: all fields must match. The addresses and ports are those of the first packet. */
 export interface FlowFilter extends TupleFilter {
+  /** 'ipv4' or 'ipv6'; both where it is left out. */
   family?: FlowFamily;
+  /** The transport protocol. */
   protocol?: Protocol;
   /** The addresses and ports of replies. If NAT changed the destination, replies come from the new destination. */
   reply?: TupleFilter;
   /** The mark, or only the bits of it that are set in `mask`. */
-  mark?: number | { value: number; mask: number };
+  mark?:
+    | number
+    | {
+        /** The bits that the mark must have. */
+        value: number;
+        /** The bits that are compared. */
+        mask: number;
+      };
   /** The zone; 0 is the default zone. */
   zone?: number;
   /** Flags that must all be set. */

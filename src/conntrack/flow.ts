@@ -37,10 +37,13 @@ export interface IcmpKey {
 
 /** One direction of a flow: the addresses of its packets. */
 export interface FlowTuple {
+  /** Where packets come from. */
   source: string;
+  /** Where packets go to. */
   destination: string;
   /** 0 to 65535, for protocols with ports. For GRE, it is the key. */
   sourcePort?: number;
+  /** The destination port; absent where the protocol has none. */
   destinationPort?: number;
   /** Only for ICMP and ICMPv6. */
   icmp?: IcmpKey;
@@ -50,29 +53,44 @@ export interface FlowTuple {
 
 /** Identifies a flow by one of its two directions. */
 export interface FlowKey extends Omit<FlowTuple, 'zone'> {
+  /** The transport protocol, by name or number. */
   protocol: Protocol;
   /** The zone of the flow; default 0. */
   zone?: number;
 }
 
 /** A flow that was read, or a key. The operations on one flow take this. */
-export type FlowReference = FlowKey | { protocol: Protocol; original: FlowTuple; zone?: number };
+export type FlowReference =
+  | FlowKey
+  | {
+      /** The transport protocol, by name or number. */
+      protocol: Protocol;
+      /** The direction of the first packet. */
+      original: FlowTuple;
+      zone?: number;
+    };
 
 /** The packets and bytes that one direction of a flow has carried. */
 export interface FlowCounters {
+  /** Packets of this direction. */
   packets: bigint;
+  /** Bytes of this direction, headers of IP included. */
   bytes: bigint;
 }
 
 /** The address and the port that NAT put in place of others. */
 export interface FlowTranslation {
+  /** The address that stands in the place of the original one. */
   address: string;
+  /** The port that stands in the place of the original one. */
   port?: number;
 }
 
 /** One entry of the kernel's table of connections. */
 export interface Flow {
+  /** 'ipv4' or 'ipv6'. */
   family: FlowFamily;
+  /** The transport protocol, by name or number. */
   protocol: Protocol;
   /** The addresses of the first packet, as its sender sent it. */
   original: FlowTuple;
@@ -93,27 +111,57 @@ export interface Flow {
   /** The number of references that the kernel holds. It differs from one read to the next. */
   use?: number;
   /** Present if net.netfilter.nf_conntrack_acct was on when the flow began. */
-  counters?: { original: FlowCounters; reply: FlowCounters };
+  counters?: {
+    /** The direction of the first packet. */
+    original: FlowCounters;
+    /** The direction of the answers. */
+    reply: FlowCounters;
+  };
   /**
    * Nanoseconds since 1970. Present if net.netfilter.nf_conntrack_timestamp was on when the flow began. Only events have `stopNanoseconds`.
    */
-  timestamp?: { startNanoseconds: bigint; stopNanoseconds?: bigint };
+  timestamp?: {
+    /** When it began, in nanoseconds since 1970. */
+    startNanoseconds: bigint;
+    /** When it ended, in nanoseconds since 1970. */
+    stopNanoseconds?: bigint;
+  };
+  /** The state of a TCP connection. */
   tcp?: WireFlow['tcp'];
+  /** The state of an SCTP association. */
   sctp?: WireFlow['sctp'];
+  /** The state of a DCCP connection. */
   dccp?: WireFlow['dccp'];
   /** The new source and destination that NAT gave to the first packet; empty if NAT changed nothing. */
-  nat: { source?: FlowTranslation; destination?: FlowTranslation };
+  nat: {
+    /** Where packets come from. */
+    source?: FlowTranslation;
+    /** Where packets go to. */
+    destination?: FlowTranslation;
+  };
   /** The helper that watches the flow, such as 'ftp'. */
   helper?: string;
   /** The helper's own data, in hexadecimal. */
   helperInfo?: string;
   /** The flow whose helper expected this flow. Absent if no helper expected it. */
-  master?: FlowTuple & { protocol: Protocol };
-  sequenceAdjustment?: { original?: WireFlow['originalAdjustment']; reply?: WireFlow['replyAdjustment'] };
+  master?: FlowTuple & {
+    /** The transport protocol, by name or number. */
+    protocol: Protocol;
+  };
+  /** How sequence numbers are changed, by direction, where a helper changed a payload's length. */
+  sequenceAdjustment?: {
+    /** The direction of the first packet. */
+    original?: WireFlow['originalAdjustment'];
+    /** The direction of the answers. */
+    reply?: WireFlow['replyAdjustment'];
+  };
+  /** What SYNPROXY changes in sequence numbers and timestamps. */
   synproxy?: WireFlow['synproxy'];
+  /** The security context of the flow (SELinux). */
   securityContext?: string;
   /** The time of the event, in nanoseconds since 1970. Only in events, since Linux 6.14, with net.netfilter.nf_conntrack_timestamp on. */
   eventNanoseconds?: bigint;
+  /** Attributes that this library does not know, kept as they came. */
   unknown?: UnknownAttribute[];
 }
 

@@ -41,20 +41,31 @@ export interface ConntrackMonitorOptions {
 /** One change of a flow or of an expectation. */
 export type ConntrackEvent =
   | {
+      /** What happened. */
       type: FlowEventKind;
+      /** The flow. */
       flow: Flow;
       /** The netlink port of the program that asked for the change; 0 if a packet or a timeout caused it. */
       port: number;
     }
-  | { type: 'expectation-new' | 'expectation-destroy'; expectation: Expectation; port: number };
+  | {
+      /** What happened. */
+      type: 'expectation-new' | 'expectation-destroy';
+      /** The expectation. */
+      expectation: Expectation;
+      port: number;
+    };
 
 /**
  * All flows, at the start and after events were lost. A change that happens during the read may come again as an event. Compare the `id` of
  * a flow to tell whether it is the same one.
  */
 export interface ConntrackState {
+  /** What happened. */
   type: 'state';
+  /** Why the state comes: it is the first, or events were lost. */
   reason: 'initial' | 'lost';
+  /** All flows that there are. */
   flows: Flow[];
   /** Present if the options ask for expectations. */
   expectations?: Expectation[];

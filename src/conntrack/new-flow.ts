@@ -26,7 +26,9 @@ import {
 
 /** An entry to create. A flow that was read is accepted: fields that only the kernel sets are ignored. */
 export interface NewFlow extends Partial<Omit<Flow, 'protocol' | 'original' | 'reply' | 'timeoutSeconds'>> {
+  /** The transport protocol. */
   protocol: Protocol;
+  /** The direction of the first packet. */
   original: FlowTuple;
   /** The addresses of replies. Default: `original` with the two ends swapped. With `nat`, the kernel chooses them. */
   reply?: FlowTuple;
@@ -39,7 +41,14 @@ export interface FlowPatch {
   /** 1 to 2,147,483. To end a flow, use `delete`. */
   timeoutSeconds?: number;
   /** The new mark, or only the bits of it that are set in `mask`. */
-  mark?: number | { value: number; mask: number };
+  mark?:
+    | number
+    | {
+        /** The bits to set. */
+        value: number;
+        /** The bits to change. */
+        mask: number;
+      };
   /** Flags to set. The kernel never clears a flag. */
   status?: readonly SettableStatus[];
   /** The complete new set of labels. */

@@ -90,24 +90,39 @@ export interface ConntrackSettings {
    * frag6_low_thresh.
    */
   frag6_high_thresh: number;
+  /** Bytes of fragments of IPv6 down to which the kernel drops some. */
   frag6_low_thresh: number;
+  /** Seconds that fragments of IPv6 are waited for. */
   frag6_timeout: number;
+  /** Seconds, for protocols that the kernel does not follow. */
   generic_timeout: number;
+  /** Seconds, for GRE in one direction. */
   gre_timeout: number;
+  /** Seconds, for GRE in both directions. */
   gre_timeout_stream: number;
+  /** Seconds, for ICMP. */
   icmp_timeout: number;
+  /** Seconds, for ICMPv6. */
   icmpv6_timeout: number;
   /** The protocol (IANA number) whose invalid packets are logged; 255 logs all, 0 logs none. */
   log_invalid: number;
   /** The largest number of entries, for the whole machine. When it is reached, the kernel drops packets that would begin a flow. */
   max: number;
+  /** Seconds in the state CLOSED. */
   sctp_timeout_closed: number;
+  /** Seconds in the state COOKIE-ECHOED. */
   sctp_timeout_cookie_echoed: number;
+  /** Seconds in the state COOKIE-WAIT. */
   sctp_timeout_cookie_wait: number;
+  /** Seconds without a packet in the state ESTABLISHED. */
   sctp_timeout_established: number;
+  /** Seconds after a heartbeat on a new path. */
   sctp_timeout_heartbeat_sent: number;
+  /** Seconds in the state SHUTDOWN-ACK-SENT. */
   sctp_timeout_shutdown_ack_sent: number;
+  /** Seconds in the state SHUTDOWN-RECEIVED. */
   sctp_timeout_shutdown_recd: number;
+  /** Seconds in the state SHUTDOWN-SENT. */
   sctp_timeout_shutdown_sent: number;
   /** Treat only TCP resets outside the window as invalid. */
   tcp_be_liberal: boolean;
@@ -117,19 +132,31 @@ export interface ConntrackSettings {
   tcp_loose: boolean;
   /** The number of unanswered retransmissions after which tcp_timeout_max_retrans applies. */
   tcp_max_retrans: number;
+  /** Seconds in the state CLOSE. */
   tcp_timeout_close: number;
+  /** Seconds in the state CLOSE-WAIT. */
   tcp_timeout_close_wait: number;
+  /** Seconds without a packet in the state ESTABLISHED. */
   tcp_timeout_established: number;
+  /** Seconds in the state FIN-WAIT. */
   tcp_timeout_fin_wait: number;
+  /** Seconds in the state LAST-ACK. */
   tcp_timeout_last_ack: number;
+  /** Seconds after too many retransmissions. */
   tcp_timeout_max_retrans: number;
+  /** Seconds in the state SYN-RECEIVED. */
   tcp_timeout_syn_recv: number;
+  /** Seconds in the state SYN-SENT. */
   tcp_timeout_syn_sent: number;
+  /** Seconds in the state TIME-WAIT. */
   tcp_timeout_time_wait: number;
+  /** Seconds while data waits for its acknowledgement. */
   tcp_timeout_unacknowledged: number;
   /** Record when new flows begin, and when events happen. */
   timestamp: boolean;
+  /** Seconds, for UDP in one direction. */
   udp_timeout: number;
+  /** Seconds, for UDP in both directions. */
   udp_timeout_stream: number;
 }
 

@@ -13,7 +13,9 @@ export interface ConntrackStatistics {
   found: number;
   /** Packets that could not be tracked. */
   invalid: number;
+  /** Flows that were put into the table. */
   insert: number;
+  /** Flows that were not put into the table, because another one was there. */
   insertFailed: number;
   /** Packets dropped because no entry could be made. */
   drop: number;

@@ -22,6 +22,7 @@ import { Redirects } from './redirects/redirects.ts';
 export interface ContainerOptions {
   /** Take the namespace of this process itself, which is the host's as a rule. */
   allowHost?: boolean;
+  /** A logger such as pino's; nothing is logged without one. */
   logger?: Logger;
 }
 
@@ -94,7 +95,18 @@ export class Container {
    * const web1 = Container.open({ pid: 4711 });
    * await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
    */
-  static open(reference: { pid: number } | { netns: NetNs }, options: ContainerOptions = {}): Container {
+  static open(
+    reference:
+      | {
+          /** A process in the container. */
+          pid: number;
+        }
+      | {
+          /** Its network namespace. */
+          netns: NetNs;
+        },
+    options: ContainerOptions = {},
+  ): Container {
     if (typeof reference === 'string' || (reference as { name?: unknown } | undefined)?.name !== undefined)
       throw typeError([], '{ pid } or { netns }; Container.find(name) takes a name', reference);
     checkObject(reference, [], ['pid', 'netns']);
@@ -141,7 +153,11 @@ export class Container {
    */
   static async find(
     id: string,
-    options: FindOptions & ContainerOptions & { allowShared?: boolean } = {},
+    options: FindOptions &
+      ContainerOptions & {
+        /** Takes a container that uses the network of another one. */
+        allowShared?: boolean;
+      } = {},
   ): Promise<Container> {
     checkObject(options, [], ['runtime', 'socket', 'budget', 'allowHost', 'allowShared', 'logger']);
     const { runtime, socket, budget, allowShared, ...rest } = options;
@@ -280,7 +296,12 @@ export class Container {
    * @example
    * for (const { name, works } of (await web1.preflight()).abilities) console.log(name, works);
    */
-  async preflight(options: { load?: boolean } = {}): Promise<Preflight> {
+  async preflight(
+    options: {
+      /** Lets the kernel load the modules that it has. */
+      load?: boolean;
+    } = {},
+  ): Promise<Preflight> {
     this.checkOpen();
     checkObject(options, [], ['load']);
     return preflight(this.netns, options);

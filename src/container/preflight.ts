@@ -14,7 +14,9 @@ export type Obstacle = 'module' | 'capability' | 'user-namespace' | 'sysctl' | '
 
 /** One thing that a caller may want to do in a container. */
 export interface Ability {
+  /** The ability. */
   name: AbilityName;
+  /** Whether it works. */
   works: boolean;
   /** The kind of the reason; undefined where the ability works fully. */
   reason?: Obstacle;
@@ -28,6 +30,7 @@ export interface Ability {
 export interface Preflight {
   /** Everything works. */
   ok: boolean;
+  /** Each ability, and why it does not work. */
   abilities: Ability[];
 }
 

@@ -139,41 +139,57 @@ export const DCCP_STATES = {
 export const tcpTable = attributes('CTA_PROTOINFO_TCP', {
   /** The state, with the name that conntrack(8) prints, in lower case. */
   state: opt(attribute(C.CTA_PROTOINFO_TCP_STATE, named(U8, TCP_STATES))),
+  /** The window scale of the original direction, 0 to 14. */
   originalWindowScale: opt(u8(C.CTA_PROTOINFO_TCP_WSCALE_ORIGINAL)),
+  /** The window scale of the reply direction, 0 to 14. */
   replyWindowScale: opt(u8(C.CTA_PROTOINFO_TCP_WSCALE_REPLY)),
   /** IP_CT_TCP_FLAG_* in the first byte, a mask in the second. */
   originalFlags: opt(bytes(C.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, { min: 2, max: 2 })),
+  /** The flags of the reply direction: value and mask, as hex. */
   replyFlags: opt(bytes(C.CTA_PROTOINFO_TCP_FLAGS_REPLY, { min: 2, max: 2 })),
 });
 
 export const sctpTable = attributes('CTA_PROTOINFO_SCTP', {
+  /** The state of the connection. */
   state: opt(attribute(C.CTA_PROTOINFO_SCTP_STATE, named(U8, SCTP_STATES))),
+  /** The verification tag of the original direction. */
   originalTag: opt(u32be(C.CTA_PROTOINFO_SCTP_VTAG_ORIGINAL)),
+  /** The verification tag of the reply direction. */
   replyTag: opt(u32be(C.CTA_PROTOINFO_SCTP_VTAG_REPLY)),
 });
 
 export const dccpTable = attributes('CTA_PROTOINFO_DCCP', {
+  /** The state of the connection. */
   state: opt(attribute(C.CTA_PROTOINFO_DCCP_STATE, named(U8, DCCP_STATES))),
   /** The role of the side that began the connection: 0 client, 1 server. */
   role: opt(u8(C.CTA_PROTOINFO_DCCP_ROLE)),
+  /** The sequence number of the handshake. */
   handshakeSequence: opt(u64be(C.CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ)),
 });
 
 export const counterTable = attributes('CTA_COUNTERS', {
+  /** Packets of this direction. */
   packets: opt(u64be(C.CTA_COUNTERS_PACKETS)),
+  /** Bytes of this direction. */
   bytes: opt(u64be(C.CTA_COUNTERS_BYTES)),
 });
 
 /** The correction of TCP sequence numbers after a helper changed the length of the data. */
 export const adjustmentTable = attributes('CTA_SEQADJ', {
+  /** The sequence number at which the payload's length last changed. */
   position: opt(u32be(C.CTA_SEQADJ_CORRECTION_POS)),
+  /** What is added to sequence numbers before that position. */
   offsetBefore: opt(u32be(C.CTA_SEQADJ_OFFSET_BEFORE)),
+  /** What is added to sequence numbers after it. */
   offsetAfter: opt(u32be(C.CTA_SEQADJ_OFFSET_AFTER)),
 });
 
 export const synproxyTable = attributes('CTA_SYNPROXY', {
+  /** The first sequence number that the kernel sent. */
   initialSequence: opt(u32be(C.CTA_SYNPROXY_ISN)),
+  /** The first timestamp of the server. */
   initialTimestamp: opt(u32be(C.CTA_SYNPROXY_ITS)),
+  /** What is added to timestamps. */
   timestampOffset: opt(u32be(C.CTA_SYNPROXY_TSOFF)),
 });
 
@@ -232,34 +248,51 @@ export const flowTable = attributes('CTA', {
   protocolInfo: inline(
     C.CTA_PROTOINFO,
     attributes('CTA_PROTOINFO', {
+      /** The state of a TCP connection. */
       tcp: opt(nested(C.CTA_PROTOINFO_TCP, tcpTable)),
+      /** The state of a DCCP connection. */
       dccp: opt(nested(C.CTA_PROTOINFO_DCCP, dccpTable)),
+      /** The state of an SCTP association. */
       sctp: opt(nested(C.CTA_PROTOINFO_SCTP, sctpTable)),
     }),
   ),
   help: inline(
     C.CTA_HELP,
     attributes('CTA_HELP', {
+      /** The name of the helper. */
       helper: opt(string(C.CTA_HELP_NAME, 16)),
+      /** The helper's own data, as hex. */
       helperInfo: opt(bytes(C.CTA_HELP_INFO, { max: 1024 })),
     }),
   ),
   /** Only written. In a flow that was read, the tuples and the status show which addresses NAT has changed. */
   sourceTranslation: opt(nested(C.CTA_NAT_SRC, translationTable)),
   destinationTranslation: opt(nested(C.CTA_NAT_DST, translationTable)),
+  /** Seconds until the flow ends if no packet comes. */
   timeoutSeconds: opt(u32be(C.CTA_TIMEOUT)),
   mark: opt(u32be(C.CTA_MARK)),
   /** The bits of the mark that a request compares or changes. */
   markMask: opt(u32be(C.CTA_MARK_MASK)),
   originalCounters: opt(nested(C.CTA_COUNTERS_ORIG, counterTable)),
   replyCounters: opt(nested(C.CTA_COUNTERS_REPLY, counterTable)),
+  /** How many refer to the flow. */
   use: opt(u32be(C.CTA_USE)),
+  /** The kernel's number for the flow. */
   id: opt(u32be(C.CTA_ID)),
   master: opt(nested(C.CTA_TUPLE_MASTER, tupleTable)),
+  /** How sequence numbers of the original direction are changed. */
   originalAdjustment: opt(nested(C.CTA_SEQ_ADJ_ORIG, adjustmentTable)),
+  /** How sequence numbers of the reply direction are changed. */
   replyAdjustment: opt(nested(C.CTA_SEQ_ADJ_REPLY, adjustmentTable)),
+  /** The conntrack zone. */
   zone: opt(u16be(C.CTA_ZONE)),
-  security: inline(C.CTA_SECCTX, attributes('CTA_SECCTX', { securityContext: opt(string(C.CTA_SECCTX_NAME, 4096)) })),
+  security: inline(
+    C.CTA_SECCTX,
+    attributes('CTA_SECCTX', {
+      /** The security context of the flow (SELinux). */
+      securityContext: opt(string(C.CTA_SECCTX_NAME, 4096)),
+    }),
+  ),
   timestamp: inline(
     C.CTA_TIMESTAMP,
     attributes('CTA_TIMESTAMP', {
@@ -267,8 +300,10 @@ export const flowTable = attributes('CTA', {
       stopNanoseconds: opt(u64be(C.CTA_TIMESTAMP_STOP)),
     }),
   ),
+  /** The labels, as hex. */
   labels: opt(bytes(C.CTA_LABELS, { max: 128 })),
   labelsMask: opt(bytes(C.CTA_LABELS_MASK, { max: 128 })),
+  /** What SYNPROXY changes in sequence numbers and timestamps. */
   synproxy: opt(nested(C.CTA_SYNPROXY, synproxyTable)),
   filter: opt(nested(C.CTA_FILTER, filterTable)),
   statusMask: opt(u32be(C.CTA_STATUS_MASK)),

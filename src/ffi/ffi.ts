@@ -9,10 +9,13 @@ export interface Ffi {
   /** The backend's name and version, for diagnostics. */
   readonly name: string;
 
+  /** socket(2). */
   socket(domain: number, type: number, protocol: number): number;
   /** A stream socket that does not block, for a `net.Socket` of Node's, which closes it. */
   streamSocket(domain: number): number;
+  /** bind(2). */
   bind(fd: number, address: Uint8Array): number;
+  /** connect(2). */
   connect(fd: number, address: Uint8Array): number;
   /** Fills `address`; returns its length. */
   getsockname(fd: number, address: Uint8Array): number;
@@ -22,24 +25,32 @@ export interface Ffi {
   sendParts(fd: number, parts: readonly Uint8Array[]): number;
   /** Receives one datagram and, where `address` is given, its sender. With MSG_TRUNC the datagram's true length is returned. */
   recv(fd: number, into: Uint8Array, flags: number, address: Uint8Array | null): number;
+  /** setsockopt(2). */
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
   /** Of an option that is an int. */
   setsockoptInt(fd: number, level: number, name: number, value: number): number;
   /** Fills `value`; returns the option's length. */
   getsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
 
+  /** open(2). */
   open(path: string, flags: number): number;
+  /** Ends the watch; of the interface of the C library, close(2). */
   close(fd: number): number;
   /** `argument` is read or filled, as the request wants it. */
   ioctl(fd: number, request: number, argument: Uint8Array | null): number;
   /** Of a request whose argument is a number and no pointer. */
   ioctlInt(fd: number, request: number, argument: number): number;
+  /** setns(2), for the calling thread. */
   setns(fd: number, type: number): number;
+  /** unshare(2), for the calling thread. */
   unshare(flags: number): number;
+  /** pidfd_open(2). */
   pidfdOpen(pid: number): number;
   /** 1 if there is something to read (of a pidfd: its process has ended), 0 if not; does not wait. */
   readable(fd: number): number;
+  /** mount(2). */
   mount(source: string, target: string, type: string | null, flags: number): number;
+  /** umount2(2). */
   umount(target: string, flags: number): number;
 
   /** As `send`, on a thread of the pool: for what keeps the kernel busy for milliseconds. */
@@ -59,6 +70,8 @@ export interface Ffi {
 export interface Watch {
   /** Lets the process end although the watch goes on; `ref` takes that back. */
   ref(): void;
+  /** Lets the process end while it watches. */
   unref(): void;
+  /** Ends the watch; of the interface of the C library, close(2). */
   close(): void;
 }

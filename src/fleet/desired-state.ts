@@ -27,7 +27,9 @@ export interface ContainerState {
 
 /** The differences between a container and its desired state. Fields without a difference are left out. */
 export interface Drift {
+  /** How the redirects differ. */
   redirects?: RedirectDrift;
+  /** How the log rules differ. */
   logging?: LogDrift;
   /** Tables, chains, sets and maps of the transaction that are missing: `{ chain: { ... } }`. Rules have no name and are not compared. */
   missing?: object[];

@@ -25,6 +25,7 @@ export interface FleetOptions {
    * to leave the thread (about 1 ms, see `configureOffThread`).
    */
   maxPauseMs?: number;
+  /** A logger such as pino's; nothing is logged without one. */
   logger?: Logger;
 }
 
@@ -60,13 +61,17 @@ export interface FleetApplyOptions {
 export interface FleetProgress {
   /** The number of containers that are finished, those that failed or are gone included. */
   done: number;
+  /** How many containers there are. */
   total: number;
+  /** How many have failed. */
   failed: number;
+  /** How many are gone: their process has ended. */
   gone: number;
 }
 
 /** The result of a run for each container. */
 export interface FleetResult {
+  /** The containers that are as wanted. */
   programmed: Container[];
   /** The error of each container that failed. It does not affect the others. */
   failed: Map<Container, Error>;
@@ -121,6 +126,7 @@ export class Fleet {
     return new Fleet(options);
   }
 
+  /** Whether it is closed. */
   get closed(): boolean {
     return this.#sockets.closed;
   }

@@ -35,10 +35,25 @@ export type WatchedState = ContainerState | ((container: Container, source: Flee
 /** An event of a watch. */
 export type FleetEvent = FleetSource &
   (
-    | { event: 'programmed'; container: Container }
-    | { event: 'failed'; container: Container | undefined; error: Error }
+    | {
+        /** What happened to the container. */
+        event: 'programmed';
+        /** The container. */
+        container: Container;
+      }
+    | {
+        /** What happened to the container. */
+        event: 'failed';
+        /** The container. */
+        container: Container | undefined;
+        /** Why it failed. */
+        error: Error;
+      }
     /** The name was removed or the process has ended. The container is closed. */
-    | { event: 'gone' }
+    | {
+        /** What happened to the container. */
+        event: 'gone';
+      }
   );
 
 const DIRECTORIES = ['/run/netns', '/run/docker/netns'];
@@ -98,6 +113,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     for (const socketPath of runtimes) void this.#follow(new Engine(socketPath));
   }
 
+  /** Whether it is closed. */
   get closed(): boolean {
     return this.#stopped.signal.aborted;
   }

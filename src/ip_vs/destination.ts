@@ -14,6 +14,7 @@ export type Forward = keyof typeof FORWARD;
 
 /** The encapsulation of packets to a destination whose `forward` is 'tunnel'. */
 export interface Tunnel {
+  /** The kind of tunnel: 'ipip', 'gue' or 'gre'. */
   type: keyof typeof TUNNELS | number;
   /** GUE only: the UDP port that the server decapsulates on. */
   port?: number;
@@ -23,6 +24,7 @@ export interface Tunnel {
 
 /** What identifies a destination in its service. */
 export interface DestinationKey {
+  /** The address of the real server. */
   address: string;
   /**
    * 0 to 65535. Only 'masquerade' changes ports, and not for a service of every port: in all other cases it has to be the port of the service. With
@@ -57,14 +59,19 @@ export interface DestinationEntry extends Destination {
   weight: number;
   /** Connections that are established, and all others. */
   activeConnections: number;
+  /** Connections that are not established (any more). */
   inactiveConnections: number;
   /** Templates that tie a client to this server. */
   persistentConnections: number;
+  /** What went to and came from this server. */
   stats: Stats;
 }
 
 /** A service with its destinations. */
-export type VirtualServer = Service & { destinations: Destination[] };
+export type VirtualServer = Service & {
+  /** The real servers. */
+  destinations: Destination[];
+};
 
 /** The settings of a destination, and what follows from them. */
 export const DESTINATION = new FieldTable<WireDestination>(destinationRows, {

@@ -53,9 +53,11 @@ export interface Persistence {
 
 /** How a service distributes its connections. */
 export interface Scheduling {
+  /** How connections are spread: 'rr', 'wrr', 'lc', 'wlc', 'mh' and others. */
   scheduler: Scheduler | (string & {});
   /** By name, or as the bits 0x8, 0x10 and 0x20. Other bits, which another program has set, are read as a number and may stay. */
   schedulerFlags?: (SchedulerFlag | number)[];
+  /** Connections of one client go to one server. */
   persistence?: Persistence;
   /** Schedule each packet on its own (default false). For UDP and firewall marks. */
   onePacket?: boolean;
@@ -65,7 +67,10 @@ export interface Scheduling {
 export type Service = ServiceKey & Scheduling;
 
 /** A service as the kernel has it, with its counters. */
-export type ServiceEntry = Service & { stats: Stats };
+export type ServiceEntry = Service & {
+  /** What the service got and sent. */
+  stats: Stats;
+};
 
 /** The settings of a service, and what follows from them. */
 export const SERVICE = new FieldTable<WireService>(

@@ -49,9 +49,13 @@ type WireStats = Infer<typeof stats64> | Infer<typeof stats32>;
 export interface Stats {
   /** Connections scheduled since the service was made or zeroed. */
   connections: bigint;
+  /** Packets from clients. */
   inPackets: bigint;
+  /** Packets to clients; only where they pass this host. */
   outPackets: bigint;
+  /** Bytes from clients. */
   inBytes: bigint;
+  /** Bytes to clients; only where they pass this host. */
   outBytes: bigint;
   /** Per second, averaged by the kernel's estimator. */
   rates: Rates;
@@ -59,10 +63,15 @@ export interface Stats {
 
 /** Rates per second, averaged by the kernel's estimator. */
 export interface Rates {
+  /** Connections. */
   connections: bigint;
+  /** Packets from clients. */
   inPackets: bigint;
+  /** Packets to clients; only where they pass this host. */
   outPackets: bigint;
+  /** Bytes from clients. */
   inBytes: bigint;
+  /** Bytes to clients; only where they pass this host. */
   outBytes: bigint;
 }
 

@@ -22,6 +22,7 @@ export type SyncState = keyof typeof SYNC_STATES;
 
 /** A daemon of the kernel that sends connections to other load balancers, or receives theirs, so that a backup can go on with them. */
 export interface SyncDaemon {
+  /** 'master' sends the connections, 'backup' receives them. */
   state: SyncState;
   /** The device that sends or receives the multicasts. It must be up, and have an address to send from. */
   interface: string;

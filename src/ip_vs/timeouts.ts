@@ -7,6 +7,7 @@ export interface Timeouts {
   tcpSeconds: number;
   /** TCP connections after a FIN. */
   tcpFinSeconds: number;
+  /** Seconds without a packet after which a UDP connection ends. */
   udpSeconds: number;
 }
 

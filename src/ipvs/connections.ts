@@ -7,7 +7,9 @@ import { checkSignal, throwIfAborted } from '../signal.ts';
 
 /** An address and port of a connection. */
 export interface ConnectionEnd {
+  /** The address of this end. */
   address: string;
+  /** The port of this end. */
   port: number;
 }
 
@@ -18,6 +20,7 @@ export interface Connection {
    * clients by its first address, to a destination. Its ports may be 0.
    */
   protocol: 'tcp' | 'udp' | 'sctp' | 'ip' | (string & {});
+  /** Where the connection comes from. */
   client: ConnectionEnd;
   /** The address and port that the client connected to. In a template of a firewall mark the address is the mark, as four bytes. */
   virtual: ConnectionEnd;
@@ -29,6 +32,7 @@ export interface Connection {
   expiresSeconds: number;
   /** The persistence engine of a template, and the data it compares: with 'sip' the Call-ID. Both come from packets, so do not trust the text. */
   engine?: string;
+  /** The data of a persistence engine. */
   engineData?: string;
 }
 

@@ -36,10 +36,15 @@ export type DrainPolicy =
 
 /** A policy for each protocol. `default` is for services of the other protocols; without it they are not drained. */
 export interface DrainByProtocol {
+  /** How TCP services drain. */
   tcp?: DrainPolicy;
+  /** How UDP services drain. */
   udp?: DrainPolicy;
+  /** How SCTP services drain. */
   sctp?: DrainPolicy;
+  /** How services of a firewall mark drain. */
   firewallMark?: DrainPolicy;
+  /** How all others drain. */
   default?: DrainPolicy;
 }
 

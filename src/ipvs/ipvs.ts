@@ -30,6 +30,7 @@ export interface IpvsOptions {
    * netlink, and the socket options from the first EPERM on.
    */
   via?: Via;
+  /** A logger such as pino's; nothing is logged without one. */
   logger?: Logger;
 }
 

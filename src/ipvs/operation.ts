@@ -34,7 +34,10 @@ export type Patch<T> = { [K in keyof T]?: Record<never, never> extends Pick<T, K
  * Changes of a service: everything but its key. Of `persistence` some fields may be given, and the others stay; `persistence: undefined` ends it. If the
  * scheduler changes, the flags of the old one go, unless they are given.
  */
-export type ServicePatch = Patch<Omit<Scheduling, 'persistence'>> & { persistence?: Patch<Persistence> | undefined };
+export type ServicePatch = Patch<Omit<Scheduling, 'persistence'>> & {
+  /** Another persistence; null ends it. */
+  persistence?: Patch<Persistence> | undefined;
+};
 
 /**
  * Changes of a destination: everything but its key. Of `tunnel` some fields may be given, and the others stay. Fields that are not given go if they
@@ -42,20 +45,74 @@ export type ServicePatch = Patch<Omit<Scheduling, 'persistence'>> & { persistenc
  * new upper one.
  */
 export type DestinationPatch = Patch<Omit<Destination, keyof DestinationKey | 'tunnel'>> & {
+  /** Changes to the tunnel. */
   tunnel?: Patch<Tunnel> | undefined;
 };
 
 /** One change of IPVS as data: the name of a method of `Ipvs`, with its parameters. */
 export type IpvsOperation =
-  | { op: 'addService' | 'setService'; service: Service }
-  | { op: 'editService'; key: ServiceKey; patch: ServicePatch }
-  | { op: 'removeService'; key: ServiceKey }
-  | { op: 'addDestination' | 'setDestination'; key: ServiceKey; destination: Destination }
-  | { op: 'editDestination'; key: ServiceKey; destinationKey: DestinationKey; patch: DestinationPatch }
-  | { op: 'removeDestination'; key: ServiceKey; destinationKey: DestinationKey }
-  | { op: 'zero'; key?: ServiceKey }
-  | { op: 'flush' }
-  | { op: 'setTimeouts'; timeouts: Partial<Timeouts> };
+  | {
+      /** What to do. */
+      op: 'addService' | 'setService';
+      /** The service. */
+      service: Service;
+    }
+  | {
+      /** What to do. */
+      op: 'editService';
+      /** The service that it is about. */
+      key: ServiceKey;
+      /** What to change. */
+      patch: ServicePatch;
+    }
+  | {
+      /** What to do. */
+      op: 'removeService';
+      /** The service that it is about. */
+      key: ServiceKey;
+    }
+  | {
+      /** What to do. */
+      op: 'addDestination' | 'setDestination';
+      /** The service that it is about. */
+      key: ServiceKey;
+      /** The real server. */
+      destination: Destination;
+    }
+  | {
+      /** What to do. */
+      op: 'editDestination';
+      /** The service that it is about. */
+      key: ServiceKey;
+      /** The real server that it is about. */
+      destinationKey: DestinationKey;
+      /** What to change. */
+      patch: DestinationPatch;
+    }
+  | {
+      /** What to do. */
+      op: 'removeDestination';
+      /** The service that it is about. */
+      key: ServiceKey;
+      /** The real server that it is about. */
+      destinationKey: DestinationKey;
+    }
+  | {
+      /** What to do. */
+      op: 'zero';
+      /** The service that it is about. */
+      key?: ServiceKey;
+    }
+  | {
+      /** What to do. */
+      op: 'flush';
+    }
+  | {
+      /** What to do. */
+      op: 'setTimeouts';
+      /** The timeouts to set, in seconds. */
+      timeouts: Partial<Timeouts>;
+    };
 
 const PARAMETERS: Readonly<Record<IpvsOperation['op'], readonly string[]>> = {
   addService: ['op', 'service'],
@@ -323,6 +380,7 @@ function commandsOf(operation: IpvsOperation, wire: WireCommand): IpvsCommand[] 
 export class BatchBuilder {
   readonly #operations: IpvsOperation[] = [];
 
+  /** The operations that were written, in their order. */
   get operations(): readonly IpvsOperation[] {
     return this.#operations;
   }

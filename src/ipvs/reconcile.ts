@@ -13,6 +13,7 @@ import type { Served } from './tracked.ts';
 export interface PlanOptions {
   /** Remove the services that are not desired, after everything else. Without it they stay as they are. */
   prune?: boolean;
+  /** Ends the call: before the send, and between reads. */
   signal?: AbortSignal;
 }
 
@@ -35,12 +36,15 @@ export interface ReconcileProgress {
   operations: number;
   /** The number of destinations that wait for their connections to end, and of these connections, inactive ones included. */
   draining: number;
+  /** Connections that the server still has. */
   connections: number;
 }
 
 /** A destination that was drained and removed. */
 export interface Drained {
+  /** The service. */
   key: ServiceKey;
+  /** The real server that was drained. */
   destinationKey: DestinationKey;
   /** Its connections when it was removed, inactive ones included: those that its policy does not wait for, or any if the time was over. */
   connections: number;
@@ -55,6 +59,7 @@ export interface Drained {
 export interface ReconcileResult {
   /** The operations that were carried out, in their order, including those of draining. Empty: the table was as desired. */
   operations: IpvsOperation[];
+  /** The real servers that were drained. */
   drained: Drained[];
 }
 

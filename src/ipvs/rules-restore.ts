@@ -17,12 +17,24 @@ import { Batch, type DestinationPatch, type IpvsOperation, type ServicePatch } f
 /** What a line of ipvsadm's format asks for: an operation, or one about a sync daemon. */
 export type RuleOperation =
   | IpvsOperation
-  | { op: 'startSync'; daemon: SyncDaemon }
-  | { op: 'stopSync'; state: SyncState };
+  | {
+      /** What to do. */
+      op: 'startSync';
+      /** The synchronization daemon. */
+      daemon: SyncDaemon;
+    }
+  | {
+      /** What to do. */
+      op: 'stopSync';
+      /** Which daemon to stop. */
+      state: SyncState;
+    };
 
 /** An operation and the number of its line, counted from 1. */
 export interface RuleLine {
+  /** The number of the line, counted from 1. */
   line: number;
+  /** What the line asks for. */
   operation: RuleOperation;
 }
 
@@ -80,7 +92,10 @@ export interface RestoreOptions extends BatchOptions {
 export type RuleFailure = BatchFailure & { readonly line: number };
 
 /** What became of the lines of a text. `failures` and `applied` count operations, which are the lines without the empty ones. */
-export type RestoreResult = Omit<BatchResult, 'failures'> & { failures: readonly RuleFailure[] };
+export type RestoreResult = Omit<BatchResult, 'failures'> & {
+  /** The lines that failed. */
+  failures: readonly RuleFailure[];
+};
 
 /**
  * Carries out the lines of a text in ipvsadm's format. The whole text is read before anything is sent. Lines about sync daemons are carried out last,

@@ -17,7 +17,10 @@ export interface ServiceState {
 /** The services of a namespace with their destinations, as they were at one moment. */
 export interface Snapshot {
   /** In the kernel's order, which has no meaning. */
-  servers: (ServiceEntry & { destinations: DestinationEntry[] })[];
+  servers: (ServiceEntry & {
+    /** The real servers of the service. */
+    destinations: DestinationEntry[];
+  })[];
   /** Two readings in a row agreed, so this was the state at one moment. False if five readings did not agree because other programs kept writing. */
   stable: boolean;
 }

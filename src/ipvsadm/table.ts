@@ -97,7 +97,10 @@ const VIEWS: Record<TableView, View> = {
 export function formatTable(
   servers: readonly (Server | VirtualServer)[],
   view: TableView = 'connections',
-  options: { exact?: boolean } = {},
+  options: {
+    /** Writes whole numbers, not 12K. */
+    exact?: boolean;
+  } = {},
 ): string {
   const { title, secondTitle = '', service, destination } = VIEWS[checkView(view)];
   checkObject(options, ['options'], ['exact']);

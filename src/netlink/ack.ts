@@ -25,6 +25,7 @@ const MAX_ERRNO = 4095;
 
 /** The content of an NLMSG_ERROR: 0 is an acknowledgement. */
 export interface Ack {
+  /** Negative as in Node; 0 where the kernel did it. */
   errno: number;
   /** The kernel's own sentence. */
   text?: string;
@@ -32,6 +33,7 @@ export interface Ack {
   offset?: number;
   /** The number of the attribute that the kernel misses, and where the nest stands that it should be in. */
   missing?: number;
+  /** Where the nest begins that lacks an attribute. */
   missingIn?: number;
 }
 
@@ -91,6 +93,8 @@ export interface RequestInfo {
   readonly syscall: string;
   /** The object as the caller gave it. */
   readonly subject?: unknown;
+
+  /** Finds the field that the kernel points at. */
   readonly locate?: Locate | undefined;
   /** The usual cause of an errno, in one sentence. */
   hint?(code: string, path: Path): string | undefined;
@@ -139,7 +143,13 @@ export function ackError(
 
 /** The outcome of a pipeline. */
 export interface PipelineResult {
-  failures: { readonly index: number; readonly error: NetlinkError }[];
+  /** The requests that were refused. */
+  failures: {
+    /** The request's place in the list. */
+    readonly index: number;
+    /** The refusal. */
+    readonly error: NetlinkError;
+  }[];
   /**
    * Answers were lost from this index on: a message that is not among the failures may have failed or not. Messages behind the datagram whose answers
    * were lost is not sent any more.

@@ -15,6 +15,7 @@ const DATAGRAM_MESSAGES = 200;
  * requests.add(18, NLM_F_REQUEST, into => into.zeros(16));
  */
 export class EncodedRequests {
+  /** The writer that the requests go to. */
   readonly writer: Writer;
   #length = 0;
   /** Where each begins, and behind them where the last one ends. */
@@ -26,6 +27,7 @@ export class EncodedRequests {
     this.#starts = new Uint32Array(messages + 1);
   }
 
+  /** How many requests there are. */
   get length(): number {
     return this.#length;
   }

@@ -19,7 +19,9 @@ const WRITE_BUFFER = 512;
 const MAX_JOINED = 64 * 1024;
 /** A message to the kernel. */
 export interface Call extends RequestInfo {
+  /** The type of the netlink message. */
   readonly type: number;
+  /** The NLM_F_* flags beside those that the exchange sets. */
   readonly flags?: number;
   /** Writes what follows the netlink header. */
   write(writer: Writer): void;
@@ -32,14 +34,17 @@ export interface Call extends RequestInfo {
  * const exchange = new Exchange(socket, 'mine', new Observer());
  */
 export class Exchange implements Requester {
+  /** The socket. */
   readonly transport: Transport;
   /** The subsystem, as operations and traces name it: 'ipvs'. */
   readonly subsystem: string;
+  /** Tells loggers and the tracing channel of each request. */
   readonly observer: Observer;
   /** Whether it is open, for all handles that are made on it. */
   readonly lifetime: Lifetime;
   /** Yielded between two parts of an operation. */
   readonly budget = new EventLoopBudget();
+  /** How long requests are encoded before the event loop has a turn. */
   readonly sendingBudget = new EventLoopBudget({ abortable: false });
   /** The operation under way: 'ipvs.addService'. */
   operation = '';
@@ -127,7 +132,14 @@ export class Exchange implements Requester {
       budget = this.budget,
       attempts = RETRY_ATTEMPTS,
       ahead = false,
-    }: { budget?: Step; attempts?: number; ahead?: boolean } = {},
+    }: {
+      /** How long messages are read before the event loop has a turn. */
+      budget?: Step;
+      /** How often an interrupted dump is begun anew. */
+      attempts?: number;
+      /** Reads the next part of the dump while this one is visited. */
+      ahead?: boolean;
+    } = {},
   ): Operation<T[]> {
     const again = (error: unknown) => error instanceof Disturbed;
     return yield* retry(call.syscall, () => this.#dumpOnce(call, read, budget, ahead), {

@@ -21,7 +21,13 @@ import type { Message } from './message.ts';
 import type { Operation } from './operation.ts';
 
 /** `struct genlmsghdr` (include/uapi/linux/genetlink.h). */
-export const genlmsghdr = struct('genlmsghdr', { cmd: [1, U8], version: [1, U8], _reserved: [2, U16_NE] });
+export const genlmsghdr = struct('genlmsghdr', {
+  /** The command. */
+  cmd: [1, U8],
+  /** The version of the family. */
+  version: [1, U8],
+  _reserved: [2, U16_NE],
+});
 
 const CTRL = attributes('CTRL_ATTR', {
   id: opt(u16ne(CTRL_ATTR_FAMILY_ID)),
@@ -36,8 +42,11 @@ const familyIds = ofThread('netlink.families', new Map<string, number>());
 
 /** One command of a generic-netlink family. */
 export interface Command<T> extends RequestInfo {
+  /** The number of the command. */
   readonly command: number;
+  /** The NLM_F_* flags. */
   readonly flags?: number;
+  /** The object that is written. */
   readonly value: T;
 }
 

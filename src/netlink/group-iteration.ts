@@ -39,6 +39,7 @@ export class GroupIteration<Item> implements AsyncIterable<Item, undefined> {
     this.#unlisten = onAbort(signal, () => void this.close());
   }
 
+  /** Whether it is closed. */
   get closed(): boolean {
     return this.#reader.closed;
   }

@@ -41,6 +41,7 @@ export type GroupSocket = Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'close' 
  */
 export class GroupReader {
   readonly #socket: GroupSocket;
+  /** The bytes of the last datagram. */
   readonly source: Source = sourceOf(new Uint8Array(RECEIVE_BUFFER));
   readonly #sender = new Uint8Array(12);
   readonly #senderView = new DataView(this.#sender.buffer);
@@ -54,7 +55,11 @@ export class GroupReader {
   /** Reads since the kernel had nothing more. */
   #reads = 0;
 
-  /** @param backlogBytes how many bytes may wait in this process */
+  /**
+   * Reads a socket that has joined groups.
+   * @param socket the socket
+   * @param backlogBytes how many bytes may wait in this process
+   */
   constructor(socket: GroupSocket, backlogBytes = 0) {
     this.#socket = socket;
     this.#backlog = new Backlog(backlogBytes);
@@ -82,6 +87,7 @@ export class GroupReader {
     return new GroupReader(socket, receiveBufferBytes * BACKLOG);
   }
 
+  /** Whether it is closed. */
   get closed(): boolean {
     return this.#closing !== undefined || this.#socket.closed;
   }

@@ -12,6 +12,7 @@ export class OperationQueue {
   #last: Promise<unknown> | undefined;
   #waiting = 0;
 
+  /** Whether promise forms are under way. */
   get busy(): boolean {
     return this.#waiting > 0;
   }
@@ -91,6 +92,7 @@ export function releaseQueue(netnsInode: number, subsystem: string): void {
 
 /** A thing that is closed with the handle, such as a monitor, which has a socket of its own. */
 interface Dependent {
+  /** Closes it, and resolves when it is done. */
   close(): Promise<void>;
 }
 
@@ -128,6 +130,7 @@ export class Lifetime {
     this.#subsystem = subsystem;
   }
 
+  /** Whether it is closed. */
   get closed(): boolean {
     return this.#closed || this.#transport.closed;
   }

@@ -6,14 +6,23 @@ export { NLMSG_HDRLEN } from '../linux/netlink.ts';
 
 /** One netlink message inside a datagram. */
 export interface Message {
+  /** The type of the message. */
   readonly type: number;
+
+  /** The NLM_F_* flags. */
   readonly flags: number;
+
+  /** The sequence number of the request. */
   readonly sequence: number;
+
+  /** The bytes that the message is in. */
   readonly source: Source;
   /** Where the message begins: the kernel counts the offsets of its errors from here. */
   readonly start: number;
   /** Where its payload begins and ends. */
   readonly payload: number;
+
+  /** Where the message ends. */
   readonly end: number;
   /** Where the one behind it begins, if there is one. */
   readonly next: number;

@@ -4,7 +4,14 @@ import { NFNETLINK_V0, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END } from '../linux
 import { beginMessage, endMessage } from './message.ts';
 
 /** `struct nfgenmsg` (include/uapi/linux/netfilter/nfnetlink.h). The resource is a subsystem, an NFLOG group, or the generation. */
-export const nfgenmsg = struct('nfgenmsg', { nfgen_family: [1, U8], version: [1, U8], res_id: [2, U16_BE] });
+export const nfgenmsg = struct('nfgenmsg', {
+  /** The address family. */
+  nfgen_family: [1, U8],
+  /** NFNETLINK_V0. */
+  version: [1, U8],
+  /** The subsystem, the group or the generation, as the message has it. */
+  res_id: [2, U16_BE],
+});
 
 /**
  * The message type of a subsystem's message.

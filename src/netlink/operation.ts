@@ -5,7 +5,9 @@ import { throwIfAborted } from '../signal.ts';
  * a rest of the event loop between two parts. `now` does it on this thread, `away` elsewhere or later.
  */
 export interface Step {
+  /** Does it on this thread. */
   now(): number;
+  /** Does it elsewhere, or later. */
   away(): Promise<number>;
   /** Nothing has been sent that cannot be taken back: an AbortSignal acts here. */
   readonly abortable: boolean;

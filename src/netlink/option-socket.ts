@@ -22,6 +22,7 @@ export class OptionSocket {
     this.#descriptor = new Descriptor(backend, fd, { what: `a socket in namespace ${netns.inode}` });
   }
 
+  /** Whether it is closed. */
   get closed(): boolean {
     return this.#descriptor.closed;
   }

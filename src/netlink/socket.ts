@@ -34,9 +34,11 @@ const MAX_BUFFER = 0x3fffffff;
 
 /** Where a socket is opened, and for which protocol. */
 export interface NetlinkSocketOptions {
+  /** The namespace; home where it is left out. */
   netns?: NetNs;
   /** NETLINK_ROUTE, NETLINK_NETFILTER, NETLINK_GENERIC ... */
   protocol: number;
+  /** Another way of calling the C library, for tests. */
   ffi?: Ffi;
 }
 
@@ -83,6 +85,7 @@ export class NetlinkSocket implements GatheringTransport {
     return result;
   }
 
+  /** Whether it is closed. */
   get closed(): boolean {
     return this.#descriptor.closed;
   }

@@ -11,14 +11,17 @@ export interface Transport {
   sendOffThread(bytes: Uint8Array, length: number): Promise<number>;
   /** Reads one datagram without waiting: its length, which may exceed `into` (it was cut then), or the negative errno. */
   receive(into: Uint8Array): number;
+  /** Waits for a datagram on another thread. */
   receiveOffThread(into: Uint8Array): Promise<number>;
   /** Makes room for a datagram of `bytes` and for `replies` answers to it. Returns the largest datagram that may be sent. */
   reserve(bytes: number, replies: number): number;
   /** Devices of that namespace, now; a kernel in memory need not know any. */
   deviceName?(index: number): string | undefined;
+  /** The index of a network device of the namespace. */
   deviceIndex?(name: string): number | undefined;
   /** Resolves when the kernel has let go. */
   close(): Promise<void>;
+  /** Whether it is closed. */
   readonly closed: boolean;
 }
 

@@ -83,7 +83,27 @@ function linkOf(fd: number): string {
 const thread = ofThread('netns.home', { home: undefined as NetNs | undefined });
 
 /** What names a namespace; exactly one of them. */
-export type NetNsReference = { pid: number } | { pidfd: number } | { path: string } | { name: string } | { fd: number };
+export type NetNsReference =
+  | {
+      /** A process in the namespace. */
+      pid: number;
+    }
+  | {
+      /** A descriptor of pidfd_open(2) of a process in the namespace. */
+      pidfd: number;
+    }
+  | {
+      /** The path of the namespace, such as /run/netns/web. */
+      path: string;
+    }
+  | {
+      /** A name under /run/netns, as `ip netns` has it. */
+      name: string;
+    }
+  | {
+      /** A descriptor of the namespace. */
+      fd: number;
+    };
 
 const NETNS = Symbol.for('netsteer.NetNs');
 /** A FIFO in place of a namespace must not hold up the open (asm-generic/fcntl.h). */

@@ -30,7 +30,9 @@ export type SettingValue<D extends SettingDefinition> = D['type'] extends 'boole
 
 /** One setting that this namespace has. */
 export interface Setting<Name extends string = string> {
+  /** The name of the sysctl, without its folder. */
   name: Name;
+  /** Its value. */
   value: boolean | number | string;
   /** May it be set, by this process? */
   writable: boolean;

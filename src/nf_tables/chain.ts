@@ -135,7 +135,9 @@ export const chainTable = attributes(
 
 /** What names a chain. */
 export interface ChainKey {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
+  /** The name of the chain's table. */
   table: string;
   /** At most 255 bytes. */
   name: string;
@@ -143,17 +145,25 @@ export interface ChainKey {
 
 /** A chain of rules. With type, hook and priority it is a base chain, which packets come to; without, rules jump to it. */
 export interface Chain extends ChainKey {
+  /** What it is for: 'filter', 'nat' or 'route'. Base chains only. */
   type?: ChainType;
+  /** Where it is called. Base chains only. */
   hook?: Hook | number;
+  /** Its place among the chains of the hook; the lowest comes first. Base chains only. */
   priority?: Priority;
   /** What becomes of packets that no rule decides about; default accept. */
   policy?: 'accept' | 'drop' | number;
   /** For ingress and egress: the devices whose packets come. */
   device?: string;
+  /** For ingress and egress: the devices, of which 'eth*' are all that begin so. */
   devices?: string[];
+  /** A comment, as nft shows it. */
   comment?: string;
+  /** 'offload' has the device do it; 'base' and 'binding' are the kernel's. */
   flags?: ('base' | 'offload' | 'binding' | number)[];
+  /** The kernel's number for it. */
   handle?: bigint;
+  /** How many rules and jumps it has. Read only. */
   use?: number;
   /** The packets and bytes that the policy has decided about. The kernel counts them only in chains that were made or changed with counters. */
   counters?: { packets?: bigint; bytes?: bigint };

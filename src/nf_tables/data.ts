@@ -1,15 +1,16 @@
 import {
+  type AttributeTable,
   align4,
   attribute,
   attributes,
   byteString,
   HOST_IS_LITTLE_ENDIAN,
-  type Infer,
   NLA_HDRLEN,
   NLA_TYPE_MASK,
   named,
   opt,
   S32_BE,
+  type ShapeOf,
   string,
   type Type,
   u32be,
@@ -28,16 +29,19 @@ const VERDICTS = {
   return: C.NFT_RETURN,
 } as const;
 
-export const verdictTable = attributes('NFTA_VERDICT', {
+const verdictRows = {
+  /** The verdict: 'accept', 'drop', 'jump' and others. */
   verdict: attribute(C.NFTA_VERDICT_CODE, named(S32_BE, VERDICTS)),
   /** Where jump and goto go. */
   chain: opt(string(C.NFTA_VERDICT_CHAIN, 255)),
   /** The chain by the number that it has within its own transaction. */
   chainId: opt(u32be(C.NFTA_VERDICT_CHAIN_ID)),
-});
+};
 
 /** What becomes of the packet. */
-export type Verdict = Infer<typeof verdictTable>;
+export interface Verdict extends ShapeOf<typeof verdictRows> {}
+
+export const verdictTable: AttributeTable<Verdict> = attributes('NFTA_VERDICT', verdictRows);
 
 /** NFT_DATA_VALUE_MAXLEN is 64. */
 const VALUE = byteString({ max: 64 });

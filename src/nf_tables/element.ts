@@ -101,6 +101,7 @@ const ELEMENTS: Type<WireElement[]> = {
 };
 
 const schema = {
+  /** The name of the set's table. */
   table: string(C.NFTA_SET_ELEM_LIST_TABLE, 255),
   /** By its name, or by `setId`. */
   set: opt(string(C.NFTA_SET_ELEM_LIST_SET, 255)),

@@ -33,14 +33,33 @@ type PlainTables = typeof packet.expressions &
   typeof action.expressions &
   typeof xt.expressions;
 type Plain = { [K in keyof PlainTables]: { [P in K]: Infer<PlainTables[K]> } }[keyof PlainTables];
-type Known = Plain | { dynset: DynamicSet<Expression> } | { inner: Inner<Expression> };
+type Known =
+  | Plain
+  | {
+      /** Changes a set while packets pass. */
+      dynset: DynamicSet<Expression>;
+    }
+  | {
+      /** Looks into a tunnel's packet. Linux 6.2. */
+      inner: Inner<Expression>;
+    };
 type Tables = PlainTables & NestedTables<Expression>;
 
 /**
  * One instruction of the kernel's packet machine: an object with one key, the expression's name. What this library does not know, or cannot
  * read, is kept with its bytes and written back unchanged; `bytes` is absent where the kernel sends no data with an expression.
  */
-export type Expression = Known | { unknown: { name: string; bytes?: string } };
+export type Expression =
+  | Known
+  | {
+      /** An expression that this library does not know, or whose bytes it cannot read. */
+      unknown: {
+        /** The kernel's name of the expression. */
+        name: string;
+        /** Its attributes, as hex. */
+        bytes?: string;
+      };
+    };
 export type ExpressionName = keyof Tables;
 /** The fields of an expression, by its name. */
 export type ContentOf<K extends string> = Extract<Expression, Record<K, unknown>>[K &

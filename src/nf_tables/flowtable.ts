@@ -19,9 +19,11 @@ import { told } from './facets.ts';
 import type { Family } from './family.ts';
 
 const hookTable = attributes('NFTA_FLOWTABLE_HOOK', {
+  /** Where it takes packets: 'ingress'. */
   hook: opt(attribute(C.NFTA_FLOWTABLE_HOOK_NUM, named(U32_BE, { ingress: NF_NETDEV_INGRESS }))),
   /** Lower comes first. */
   priority: opt(attribute(C.NFTA_FLOWTABLE_HOOK_PRIORITY, S32_BE)),
+  /** The devices whose packets it forwards. */
   devices: opt(attribute(C.NFTA_FLOWTABLE_HOOK_DEVS, DEVICES)),
 });
 
@@ -29,7 +31,9 @@ const hookTable = attributes('NFTA_FLOWTABLE_HOOK', {
 export const flowtableTable = attributes(
   'NFTA_FLOWTABLE',
   {
+    /** The name of the flowtable's table. */
     table: string(C.NFTA_FLOWTABLE_TABLE, 255),
+    /** Its name. */
     name: string(C.NFTA_FLOWTABLE_NAME, 255),
     hooking: inline(C.NFTA_FLOWTABLE_HOOK, hookTable),
     /** References to it. Read only. */
@@ -49,11 +53,16 @@ export const flowtableTable = attributes(
 
 /** What names a flowtable. */
 export interface FlowtableKey {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
+  /** The name of the flowtable's table. */
   table: string;
   /** At most 255 bytes. */
   name: string;
 }
 
 /** A flowtable as the kernel has it. */
-export type Flowtable = { family: Family } & Infer<typeof flowtableTable>;
+export type Flowtable = {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+  family: Family;
+} & Infer<typeof flowtableTable>;

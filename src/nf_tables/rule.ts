@@ -86,15 +86,20 @@ export const ruleEntryTable = attributes(
 
 /** What names a rule: its handle, within its chain. */
 export interface RuleKey {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
+  /** The name of the rule's table. */
   table: string;
+  /** The name of the chain. */
   chain: string;
   /** The kernel's number for it, unique in its table. */
   handle: bigint;
 }
 
 interface RulePlace {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
+  /** The name of the rule's table. */
   table: string;
   /** Its name. A chain without one is given as `chainId`. */
   chain: string;
@@ -108,7 +113,20 @@ interface RulePlace {
 
 /** Where a rule is written to. */
 export type RuleTarget = Omit<RulePlace, 'chain'> &
-  ({ chain: string; chainId?: undefined } | { chain?: undefined; chainId: number }) & {
+  (
+    | {
+        /** The name of the chain. */
+        chain: string;
+        /** The chain by its number in the same transaction. */
+        chainId?: undefined;
+      }
+    | {
+        /** The name of the chain. */
+        chain?: undefined;
+        /** The chain by its number in the same transaction. */
+        chainId: number;
+      }
+  ) & {
     /** With `add`, the handle of the rule after which it comes; with `insert`, of the one before which. */
     position?: bigint;
     /** As `position`, by the rule's place in its chain, counted from 0: `commit` looks up which one that is. */
@@ -118,13 +136,21 @@ export type RuleTarget = Omit<RulePlace, 'chain'> &
     /** As `position`, by the number of a rule of the same transaction. */
     positionId?: number;
     /** NFTA_RULE_COMPAT; derived where it is left out and the rule has xt expressions. */
-    compat?: { protocol: number; flags: number };
+    compat?: {
+      /** The protocol that the rule matches. */
+      protocol: number;
+      /** 1 inverts the protocol. */
+      flags: number;
+    };
+    /** The policy of ebtables' chain. */
     ebtablesPolicy?: number;
+    /** Attributes that this library does not know, kept as they came. */
     unknown?: UnknownAttribute[];
   };
 
 /** A rule as the kernel has it. */
 export interface RuleEntry extends RulePlace {
   handle: bigint;
+  /** The expressions, as the kernel runs them. */
   expressions: Expression[];
 }

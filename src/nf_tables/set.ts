@@ -36,6 +36,7 @@ const descriptionTable = attributes('NFTA_SET_DESC', {
 export const setTable = attributes(
   'NFTA_SET',
   {
+    /** The name of the set's table. */
     table: string(C.NFTA_SET_TABLE, 255),
     /** At most 255 bytes. In requests, `__set%d` is an anonymous set that the kernel numbers. */
     name: string(C.NFTA_SET_NAME, 255),
@@ -64,6 +65,7 @@ export const setTable = attributes(
     dataType: opt(u32be(C.NFTA_SET_DATA_TYPE)),
     /** Bytes. */
     dataLength: opt(u32be(C.NFTA_SET_DATA_LEN)),
+    /** What the kernel chooses the implementation for: 'performance' or 'memory'. */
     policy: opt(
       attribute(
         C.NFTA_SET_POLICY,
@@ -97,11 +99,16 @@ export const setTable = attributes(
 
 /** What names a set or map. */
 export interface SetKey {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
+  /** The name of the set's table. */
   table: string;
   /** At most 255 bytes. */
   name: string;
 }
 
 /** A set or map as the kernel has it, without its elements. */
-export type NftSet = { family: Family } & Infer<typeof setTable>;
+export type NftSet = {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+  family: Family;
+} & Infer<typeof setTable>;

@@ -35,6 +35,7 @@ export const tableTable = attributes(
 
 /** What names a table. */
 export interface TableKey {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
   /** At most 255 bytes. */
   name: string;
@@ -42,10 +43,15 @@ export interface TableKey {
 
 /** A table: a namespace of chains, sets and objects of one family. */
 export interface Table extends TableKey {
+  /** 'dormant' switches its chains off, 'owner' binds it to this socket, 'persist' keeps an owned one. */
   flags?: ('dormant' | 'owner' | 'persist' | number)[];
+  /** A comment, as nft shows it. */
   comment?: string;
+  /** How many chains, sets, flowtables and objects it has. Read only. */
   use?: number;
+  /** The kernel's number for it. */
   handle?: bigint;
+  /** The port id of the socket that owns it. Read only. */
   owner?: number;
 }
 

@@ -1,4 +1,16 @@
-import { attribute, attributes, byteString, type Framing, flags, named, opt, text, U32_NE } from '../codec/index.ts';
+import {
+  type AttributeTable,
+  attribute,
+  attributes,
+  byteString,
+  type Framing,
+  flags,
+  named,
+  opt,
+  type ShapeOf,
+  text,
+  U32_NE,
+} from '../codec/index.ts';
 import { DecodeError, rangeError } from '../errors.ts';
 import { shown } from './facets.ts';
 
@@ -55,37 +67,42 @@ export const ruleUserdata = attributes(
 
 const BYTE_ORDER = named(U32_NE, { host: 1, big: 2 });
 
+const setUserdataRows = {
+  /** How the bytes of keys are to be read: 'host' as numbers of this machine, 'big' as the packet has them. */
+  keyByteOrder: shown(opt(attribute(0, BYTE_ORDER))),
+  /** The same for the values of a map. */
+  dataByteOrder: shown(opt(attribute(1, BYTE_ORDER))),
+  /** 1: nft merges intervals that touch (auto-merge). */
+  mergeElements: shown(opt(attribute(2, U32_NE))),
+  /** The expression whose type the keys have (`typeof ip saddr`), in libnftnl's encoding. */
+  keyTypeof: shown(opt(attribute(3, byteString()))),
+  /** The expression whose type the values have, as nft stores it. */
+  dataTypeof: shown(opt(attribute(4, byteString()))),
+  /** How many expressions each element has. */
+  expressionCount: opt(attribute(5, U32_NE)),
+  /** 1: the values of the map are ranges. */
+  dataInterval: shown(opt(attribute(6, U32_NE))),
+  /** A remark for people; `nft list` prints it. At most 128 bytes. */
+  comment: opt(attribute(7, COMMENT)),
+};
+export interface SetUserdata extends ShapeOf<typeof setUserdataRows> {}
+
 /** NFTNL_UDATA_SET_*: without it `nft list` prints numbers in the wrong byte order. In nft's order of writing. */
-export const setUserdata = attributes(
-  'NFTNL_UDATA_SET',
-  {
-    /** How the bytes of keys are to be read: 'host' as numbers of this machine, 'big' as the packet has them. */
-    keyByteOrder: shown(opt(attribute(0, BYTE_ORDER))),
-    /** The same for the values of a map. */
-    dataByteOrder: shown(opt(attribute(1, BYTE_ORDER))),
-    /** 1: nft merges intervals that touch (auto-merge). */
-    mergeElements: shown(opt(attribute(2, U32_NE))),
-    /** The expression whose type the keys have (`typeof ip saddr`), in libnftnl's encoding. */
-    keyTypeof: shown(opt(attribute(3, byteString()))),
-    dataTypeof: shown(opt(attribute(4, byteString()))),
-    /** How many expressions each element has. */
-    expressionCount: opt(attribute(5, U32_NE)),
-    /** 1: the values of the map are ranges. */
-    dataInterval: shown(opt(attribute(6, U32_NE))),
-    /** A remark for people; `nft list` prints it. At most 128 bytes. */
-    comment: opt(attribute(7, COMMENT)),
-  },
-  { framing: USERDATA },
-);
+export const setUserdata: AttributeTable<SetUserdata> = attributes('NFTNL_UDATA_SET', setUserdataRows, {
+  framing: USERDATA,
+});
+
+const elementUserdataRows = {
+  /** A remark for people; `nft list` prints it. At most 128 bytes. */
+  comment: opt(attribute(0, COMMENT)),
+  /** open-interval: the range reaches to the last value of the type, so that no end follows. */
+  userdataFlags: opt(attribute(1, flags(U32_NE, { 'open-interval': 0x1 }))),
+};
+export interface ElementUserdata extends ShapeOf<typeof elementUserdataRows> {}
 
 /** NFTNL_UDATA_SET_ELEM_*. */
-export const elementUserdata = attributes(
+export const elementUserdata: AttributeTable<ElementUserdata> = attributes(
   'NFTNL_UDATA_SET_ELEM',
-  {
-    /** A remark for people; `nft list` prints it. At most 128 bytes. */
-    comment: opt(attribute(0, COMMENT)),
-    /** open-interval: the range reaches to the last value of the type, so that no end follows. */
-    userdataFlags: opt(attribute(1, flags(U32_NE, { 'open-interval': 0x1 }))),
-  },
+  elementUserdataRows,
   { framing: USERDATA },
 );

@@ -125,8 +125,9 @@ export function variant<T extends Types>(types: T): Type<Infer<T[keyof T]>> {
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: members are of every type
-type Choices = Readonly<Record<string, readonly [number: number, type: Type<any>]>>;
-type Choice<T extends Choices> = { [K in keyof T]: { [P in K]: Infer<T[K][1]> } }[keyof T];
+export type Choices = Readonly<Record<string, readonly [number: number, type: Type<any>]>>;
+/** One of several attributes, by its name. Named in the declarations, so that the rows' documentation is there. */
+export type Choice<T extends Choices> = { [K in keyof T]: { [P in K]: Infer<T[K][1]> } }[keyof T];
 
 /** A nest of attributes of several kinds, in any order and number: an array of objects with one key each. */
 export function choices<const T extends Choices>(rows: T): Type<Choice<T>[]> {

@@ -28,7 +28,12 @@ export const PLAIN: Redactor = {
  * 'ip-3f09b2a77c61' or 'mac-...'. The same address has the same name, so readers can follow flows without knowing the
  * addresses.
  */
-export type Redact = boolean | { key: string | Uint8Array };
+export type Redact =
+  | boolean
+  | {
+      /** The key of the pseudonyms: the same key gives the same ones. */
+      key: string | Uint8Array;
+    };
 
 /** Copies the bytes and sets all but the first `kept` to 0. */
 function masked(bytes: Uint8Array, start: number, end: number, kept: number): Uint8Array {

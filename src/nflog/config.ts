@@ -20,7 +20,13 @@ import * as C from '../linux/nfnetlink_log.ts';
  * How much of each packet the kernel copies: 'none' copies the prefix and the sequence numbers only, 'meta' all
  * attributes but the payload, `bytes` at most so many bytes of the payload.
  */
-export type Copy = 'none' | 'meta' | { bytes: number };
+export type Copy =
+  | 'none'
+  | 'meta'
+  | {
+      /** How much of each packet is copied, in bytes. */
+      bytes: number;
+    };
 
 /**
  * When the kernel delivers the packets that it has gathered: at whichever limit comes first. In batches a packet

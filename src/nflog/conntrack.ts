@@ -11,24 +11,33 @@ import * as C from '../linux/nf_conntrack_common.ts';
 
 /** One direction of a connection. */
 export interface ConntrackTuple {
+  /** Where packets come from. */
   source?: string;
+  /** Where packets go to. */
   destination?: string;
+  /** The protocol, by name or number. */
   protocol?: Protocol;
   /** Of protocols with ports. */
   sourcePort?: number;
+  /** The destination port. */
   destinationPort?: number;
   /** Of icmp and icmpv6. */
   icmpType?: number;
+  /** The code of an ICMP message. */
   icmpCode?: number;
+  /** The identifier of an ICMP echo. */
   icmpId?: number;
   /** Only if the zone is of this direction alone. */
   zone?: number;
+  /** Attributes that this library does not know, kept as they came. */
   unknown?: UnknownAttribute[];
 }
 
 /** An address, and a port, that NAT has put in place of another. */
 export interface Translation {
+  /** The address that stands in the place of the original one. */
   address: string;
+  /** The port that stands in the place of the original one. */
   port?: number;
 }
 
@@ -78,9 +87,15 @@ export interface Conntrack
   /** 0 if it has none. */
   mark: number;
   /** With net.netfilter.nf_conntrack_acct, from Linux 6.16 on. */
-  counters?: { original?: WireFlow['originalCounters']; reply?: WireFlow['replyCounters'] };
+  counters?: {
+    /** The original direction. */
+    original?: WireFlow['originalCounters'];
+    /** The reply direction. */
+    reply?: WireFlow['replyCounters'];
+  };
   /** When it began, since 1970; with net.netfilter.nf_conntrack_timestamp, from Linux 6.16 on. */
   startedAtMicroseconds?: number;
+  /** When it ended, in microseconds since 1970. */
   stoppedAtMicroseconds?: number;
 }
 

@@ -47,6 +47,7 @@ export interface NflogOptions<R = unknown> {
    * `summary()`.
    */
   copy?: Copy;
+  /** How the kernel gathers packets before it hands them over. */
   queue?: Queue;
   /** Number the packets of each group, so that each loss is counted; true by default. 8 bytes of each packet. */
   sequence?: boolean;
@@ -76,6 +77,7 @@ export interface NflogOptions<R = unknown> {
    * the same prefix.
    */
   rules?: RuleResolver<R>;
+  /** A logger such as pino's; nothing is logged without one. */
   logger?: Logger;
   /** Closes the log; its iterations throw the signal's reason. If it is already aborted `open` throws the reason. */
   signal?: AbortSignal;
@@ -254,6 +256,7 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     return [...this.#reader.groups.keys()];
   }
 
+  /** What was received and lost so far. */
   get stats(): NflogStats {
     const { received, lostPackets, lostDatagrams, rejectedSenders } = this.#reader;
     return { received, lostPackets, lostDatagrams, droppedByBacklog: this.#delivery.dropped, rejectedSenders };

@@ -41,6 +41,7 @@ export interface Vlan {
   id: number;
   /** 0 to 7. */
   priority: number;
+  /** The packet may be dropped first (DEI). */
   dropEligible: boolean;
 }
 
@@ -156,6 +157,7 @@ export class Packet<R = unknown> {
     return this.#source.view.getUint16(this.#start + 2);
   }
 
+  /** The family of the chain that logged it. */
   get family(): Family {
     const family = this.#source.bytes[this.#start]!;
     return FAMILIES[family] ?? family;
@@ -212,6 +214,7 @@ export class Packet<R = unknown> {
   get inDevice(): string | undefined {
     return this.#device(AT.inDeviceIndex);
   }
+  /** The device that the packet leaves by. */
   get outDevice(): string | undefined {
     return this.#device(AT.outDeviceIndex);
   }
@@ -219,6 +222,7 @@ export class Packet<R = unknown> {
   get physInDevice(): string | undefined {
     return this.#device(AT.physInDeviceIndex);
   }
+  /** The port of a bridge that the packet leaves by. */
   get physOutDevice(): string | undefined {
     return this.#device(AT.physOutDeviceIndex);
   }

@@ -43,6 +43,7 @@ export interface Loss {
   readonly kind: 'packets' | 'datagrams';
   /** Only of 'packets': datagrams are the socket's. */
   readonly group?: number;
+  /** How many packets. */
   readonly count: number;
 }
 

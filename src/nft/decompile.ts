@@ -40,7 +40,12 @@ export interface DecompileContext {
  * if (rule) console.log(decompileRule(rule));
  */
 export function decompileRule(
-  rule: { family: Family; expressions?: readonly Expression[] },
+  rule: {
+    /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+    family: Family;
+    /** The expressions, as the kernel runs them. */
+    expressions?: readonly Expression[];
+  },
   context: DecompileContext = {},
 ): Statement[] {
   if (typeof rule !== 'object' || rule === null) throw typeError([], objectOf(['family', 'expressions']), rule);

@@ -32,7 +32,10 @@ export type ElementValue =
       endsAtNext?: true;
     }
   /** Any other element, in the kernel's form. */
-  | { wire: WireElement };
+  | {
+      /** The element as the kernel has it, where its bytes are no value of the type. */
+      wire: WireElement;
+    };
 
 type Attached = Omit<Exclude<ElementValue, ElementKey | { wire: WireElement }>, 'key' | 'data' | 'endsAtNext'>;
 

@@ -10,7 +10,9 @@ export type FieldValue = string | number | bigint | Uint8Array;
 
 /** All values from the first to the last, both included. '10.0.0.0/8' and 'eth*' are ranges, too. */
 export interface FieldRange {
+  /** The first value. */
   from: FieldValue;
+  /** The last value, which belongs to the range. */
   to: FieldValue;
 }
 

@@ -29,7 +29,9 @@ export type Immediate = string | number | boolean;
 /** A field of a header: `{ protocol: 'tcp', field: 'dport' }`. */
 export type PayloadField = {
   [P in Exclude<Protocol, 'gretap'>]: {
+    /** The protocol of the header. */
     protocol: P;
+    /** The field; left out, whether it is there at all. */
     field: ProtocolField<P>;
     /** The header is inside this tunnel. */
     tunnel?: Tunnel;
@@ -52,31 +54,69 @@ export interface RawPayload {
 /** A field of an IPv6 extension header; without `field`, whether the header is there. */
 export type ExthdrReference =
   | {
-      [N in Exclude<Ipv6Extension, 'rt0'>]: { name: N; field?: keyof (typeof IPV6_EXTENSIONS)[N]['fields'] & string };
+      [N in Exclude<Ipv6Extension, 'rt0'>]: {
+        /** nft's name of the header, option or chunk. */
+        name: N;
+        /** The field; left out, whether it is there at all. */
+        field?: keyof (typeof IPV6_EXTENSIONS)[N]['fields'] & string;
+      };
     }[Exclude<Ipv6Extension, 'rt0'>]
-  | { name: 'rt0'; field?: keyof (typeof IPV6_EXTENSIONS)['rt0']['fields'] & string; offset?: number };
+  | {
+      /** nft's name of the header, option or chunk. */
+      name: 'rt0';
+      /** The field; left out, whether it is there at all. */
+      field?: keyof (typeof IPV6_EXTENSIONS)['rt0']['fields'] & string;
+      /** Where it begins. */
+      offset?: number;
+    };
 
 /** A field of a TCP option; without `field`, whether the option is there. */
 export type TcpOptionReference =
-  | { [N in TcpOption]: { name: N; field?: keyof (typeof TCP_OPTIONS)[N]['fields'] & string } }[TcpOption]
+  | {
+      [N in TcpOption]: {
+        /** nft's name of the header, option or chunk. */
+        name: N;
+        /** The field; left out, whether it is there at all. */
+        field?: keyof (typeof TCP_OPTIONS)[N]['fields'] & string;
+      };
+    }[TcpOption]
   /** Any option by its number; offset and length in bits. */
-  | { base: number; offset: number; len: number };
+  | {
+      /** The number of the option. */
+      base: number;
+      /** Where it begins. */
+      offset: number;
+      /** The length in bits. */
+      len: number;
+    };
 
 /** A field of an IPv4 option; without `field`, whether the option is there. */
 export type IpOptionReference = {
-  [N in IpOption]: { name: N; field?: keyof (typeof IP_OPTIONS)[N]['fields'] & string };
+  [N in IpOption]: {
+    /** nft's name of the header, option or chunk. */
+    name: N;
+    /** The field; left out, whether it is there at all. */
+    field?: keyof (typeof IP_OPTIONS)[N]['fields'] & string;
+  };
 }[IpOption];
 
 /** A field of an SCTP chunk; without `field`, whether the chunk is there. */
 export type SctpChunkReference = {
-  [N in SctpChunk]: { name: N; field?: keyof (typeof SCTP_CHUNKS)[N]['fields'] & string };
+  [N in SctpChunk]: {
+    /** nft's name of the header, option or chunk. */
+    name: N;
+    /** The field; left out, whether it is there at all. */
+    field?: keyof (typeof SCTP_CHUNKS)[N]['fields'] & string;
+  };
 }[SctpChunk];
 
 export type { AddressFamily, CtKey, Direction, MetaKey };
 
 /** Data of connection tracking. Addresses, ports, counts and zones may be those of one direction. */
 export interface CtReference {
+  /** What of the connection. */
   key: CtKey;
+  /** The direction of the connection. */
   dir?: Direction;
   /** The family of saddr and daddr, as in nft before 0.9. */
   family?: AddressFamily;
@@ -86,32 +126,86 @@ export type { FibFlag, FibReference };
 
 /** The things that a rule can look at: all expressions that are no constants. */
 export type PacketExpression =
-  | { payload: PayloadField | RawPayload }
-  | { exthdr: ExthdrReference }
-  | { 'tcp option': TcpOptionReference }
-  | { 'ip option': IpOptionReference }
-  | { 'sctp chunk': SctpChunkReference }
-  | { 'dccp option': { type: number } }
-  | { meta: { key: MetaKey } }
-  | { ct: CtReference }
-  | { jhash: { mod: number; offset?: number; expr: JsonExpression; seed?: number } }
-  | { symhash: { mod: number; offset?: number } }
+  | {
+      /** A field of a header. */
+      payload: PayloadField | RawPayload;
+    }
+  | {
+      /** A field of an IPv6 extension header. */
+      exthdr: ExthdrReference;
+    }
+  | {
+      /** A field of a TCP option. */
+      'tcp option': TcpOptionReference;
+    }
+  | {
+      /** A field of an IPv4 option. */
+      'ip option': IpOptionReference;
+    }
+  | {
+      /** A field of an SCTP chunk. */
+      'sctp chunk': SctpChunkReference;
+    }
+  | {
+      /** Whether a DCCP option is there. */
+      'dccp option': { type: number };
+    }
+  | {
+      /** What the kernel knows about the packet. */
+      meta: { key: MetaKey };
+    }
+  | {
+      /** What connection tracking knows. */
+      ct: CtReference;
+    }
+  | {
+      /** A hash of fields. */
+      jhash: { mod: number; offset?: number; expr: JsonExpression; seed?: number };
+    }
+  | {
+      /** A hash of the connection. */
+      symhash: { mod: number; offset?: number };
+    }
   | LoadJson;
 
 /** A value that is made of several: in a match, or in the key of a set. */
 export type Compound =
   /** 'a . b' */
   | { concat: JsonExpression[] }
-  | { '|': JsonExpression[] }
-  | { '&': JsonExpression[] }
-  | { '^': JsonExpression[] }
-  | { '<<': [JsonExpression, JsonExpression] }
-  | { '>>': [JsonExpression, JsonExpression] }
-  | { prefix: { addr: JsonExpression; len: number } }
+  | {
+      /** Sets bits. */
+      '|': JsonExpression[];
+    }
+  | {
+      /** Keeps bits. */
+      '&': JsonExpression[];
+    }
+  | {
+      /** Exchanges bits. */
+      '^': JsonExpression[];
+    }
+  | {
+      /** Shifts to the left. */
+      '<<': [JsonExpression, JsonExpression];
+    }
+  | {
+      /** Shifts to the right. */
+      '>>': [JsonExpression, JsonExpression];
+    }
+  | {
+      /** A prefix. */
+      prefix: { addr: JsonExpression; len: number };
+    }
   /** Both ends belong to it. */
-  | { range: [JsonExpression, JsonExpression] }
+  | {
+      /** A range; both ends belong to it. */
+      range: [JsonExpression, JsonExpression];
+    }
   /** A set made for this rule: values, or pairs of key and value in a map. */
-  | { set: SetMember[] | Immediate }
+  | {
+      /** A set without a name. */
+      set: SetMember[] | Immediate;
+    }
   /** The value that a map has for a key. */
   | { map: { key: JsonExpression; data: JsonExpression } };
 
@@ -126,6 +220,7 @@ export type JsonExpression =
 
 /** An element of a set with its timeout, its comment and its states. Times are in seconds. */
 export interface SetElement {
+  /** An element with a lifetime, a comment or states. */
   elem: {
     val: JsonExpression;
     timeout?: number;
@@ -144,13 +239,37 @@ export type SetMember = JsonExpression | [key: JsonExpression, value: JsonExpres
 
 /** A verdict: it decides about the packet. */
 export type VerdictExpression =
-  | { accept: null }
-  | { drop: null }
+  | {
+      /** Accepts the packet. */
+      accept: null;
+    }
+  | {
+      /** Drops the packet. */
+      drop: null;
+    }
   /** Goes on with the next rule. */
-  | { continue: null }
+  | {
+      /** Goes on with the next rule. */
+      continue: null;
+    }
   /** Goes back to the chain that jumped here. */
-  | { return: null }
+  | {
+      /** Goes back to the chain that jumped here. */
+      return: null;
+    }
   /** Goes on in another chain, and comes back. */
-  | { jump: { target: string } }
+  | {
+      /** Goes on in another chain, and comes back. */
+      jump: {
+        /** The name of the chain. */
+        target: string;
+      };
+    }
   /** Goes on in another chain, and does not come back. */
-  | { goto: { target: string } };
+  | {
+      /** Goes on in another chain, and does not come back. */
+      goto: {
+        /** The name of the chain. */
+        target: string;
+      };
+    };

@@ -14,6 +14,7 @@ const PLACES: Record<NameFile, readonly string[]> = {
 
 /** The names and numbers of one file, in both directions. */
 export interface NameTable {
+  /** Numbers by name. */
   readonly byName: ReadonlyMap<string, number>;
   /** A number with several names is printed by the first one. */
   readonly byNumber: ReadonlyMap<number, string>;

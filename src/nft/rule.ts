@@ -4,4 +4,17 @@ import type { Statement } from './statements/registry.ts';
 
 /** A rule to write: in nft's statements, or in the kernel's own expressions. */
 export type Rule = RuleTarget &
-  ({ statements: Statement[]; expressions?: never } | { expressions: Expression[]; statements?: never });
+  (
+    | {
+        /** The rule in nft's language. */
+        statements: Statement[];
+        /** The rule as the kernel runs it. */
+        expressions?: never;
+      }
+    | {
+        /** The rule as the kernel runs it. */
+        expressions: Expression[];
+        /** The rule in nft's language. */
+        statements?: never;
+      }
+  );

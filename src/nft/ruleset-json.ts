@@ -18,6 +18,7 @@ import { type ListedSet, Undecompilable } from './tree.ts';
 
 /** A listing in nft's JSON: tables, chains, rules and the like, each in an object with one key. */
 export interface RulesetJson {
+  /** The objects, each under its kind. */
   nftables: JsonListing[];
 }
 

@@ -31,6 +31,7 @@ type Right<V> = V | readonly V[] | Exclude<JsonExpression, Immediate | JsonExpre
 export type FieldExpression = PacketExpression | Compound;
 /** A field in the place of its value. */
 interface Selected {
+  /** The field in nft's JSON. */
   readonly expression: FieldExpression;
 }
 /** A key and its value, in a map. */
@@ -38,17 +39,25 @@ type Pair<V, D = JsonExpression> = readonly [key: Right<V>, value: D];
 
 /** The matches and writes of a field. */
 export interface Selector<V = Immediate> {
+  /** Equal to the value. A prefix is matched by `prefix`, a list by `in`. */
   eq(value: Right<V>): Statement;
+  /** Not equal to the value. */
   ne(value: Right<V>): Statement;
+  /** Less than the value. */
   lt(value: Right<V>): Statement;
+  /** Greater than the value. */
   gt(value: Right<V>): Statement;
+  /** Less than or equal to the value. */
   le(value: Right<V>): Statement;
+  /** Greater than or equal to the value. */
   ge(value: Right<V>): Statement;
   /** From one value to another; both ends belong to it. */
   between(from: V, to: V): Statement;
+  /** Outside of a range; both ends belong to it. */
   notBetween(from: V, to: V): Statement;
   /** An address prefix: `ip.saddr.prefix('10.0.0.0', 8)`. */
   prefix(address: string, length: number): Statement;
+  /** Outside of an address prefix. */
   notPrefix(address: string, length: number): Statement;
   /**
    * One of the values: `tcp.dport.in([80, 443])`; of the set with this name: `in('@ports')`; or some of these flags: `in('established',
@@ -56,6 +65,7 @@ export interface Selector<V = Immediate> {
    */
   in(values: readonly Right<V>[] | `@${string}`): Statement;
   in(flag: V, ...flags: V[]): Statement;
+  /** None of the values: `tcp.dport.notIn([80, 443])`; or not in the set with this name: `notIn('@ports')`. */
   notIn(values: readonly Right<V>[] | `@${string}`): Statement;
   /** Writes the field. */
   set(value: Right<V>): Statement;
@@ -65,9 +75,13 @@ export interface Selector<V = Immediate> {
   vmap(pairs: readonly Pair<V, VerdictExpression>[] | `@${string}`): Statement;
   /** Only these bits of the field. */
   and(mask: Right<V> | number): Selector<V>;
+  /** The field with these bits set. */
   or(bits: Right<V> | number): Selector<V>;
+  /** The field with these bits exchanged. */
   xor(bits: Right<V> | number): Selector<V>;
+  /** The field, shifted to the left by so many bits. */
   shiftLeft(bits: number): Selector<V>;
+  /** The field, shifted to the right by so many bits. */
   shiftRight(bits: number): Selector<V>;
   /** The field in nft's JSON, for uses that have no function here. */
   readonly expression: FieldExpression;
@@ -155,45 +169,45 @@ type Header<P extends Protocol> = FieldsOf<(typeof PROTOCOLS)[P]['fields']>;
 const header = <P extends Protocol>(protocol: P): Header<P> => fields(field => ({ payload: { protocol, field } }));
 
 /** The Ethernet header. */
-export const ether = /* @__PURE__ */ header('ether');
+export const ether: Header<'ether'> = /* @__PURE__ */ header('ether');
 /** The tag of a virtual LAN. */
-export const vlan = /* @__PURE__ */ header('vlan');
+export const vlan: Header<'vlan'> = /* @__PURE__ */ header('vlan');
 /** The ARP header: `arp.operation`, `arp['saddr ip']`. */
-export const arp = /* @__PURE__ */ header('arp');
+export const arp: Header<'arp'> = /* @__PURE__ */ header('arp');
 /** The IPv4 header. */
-export const ip = /* @__PURE__ */ header('ip');
+export const ip: Header<'ip'> = /* @__PURE__ */ header('ip');
 /** The IPv6 header. */
-export const ip6 = /* @__PURE__ */ header('ip6');
+export const ip6: Header<'ip6'> = /* @__PURE__ */ header('ip6');
 /** The ICMP header (IPv4): `icmp.type`, `icmp.code`, `icmp.mtu`. */
-export const icmp = /* @__PURE__ */ header('icmp');
+export const icmp: Header<'icmp'> = /* @__PURE__ */ header('icmp');
 /** The ICMPv6 header: `icmpv6.type`, `icmpv6.taddr`. */
-export const icmpv6 = /* @__PURE__ */ header('icmpv6');
+export const icmpv6: Header<'icmpv6'> = /* @__PURE__ */ header('icmpv6');
 /** The IGMP header: `igmp.type`, `igmp.group`. */
-export const igmp = /* @__PURE__ */ header('igmp');
+export const igmp: Header<'igmp'> = /* @__PURE__ */ header('igmp');
 /** The TCP header: `tcp.dport`, `tcp.flags`. */
-export const tcp = /* @__PURE__ */ header('tcp');
+export const tcp: Header<'tcp'> = /* @__PURE__ */ header('tcp');
 /** The UDP header: `udp.dport`, `udp.length`. */
-export const udp = /* @__PURE__ */ header('udp');
+export const udp: Header<'udp'> = /* @__PURE__ */ header('udp');
 /** The UDP-Lite header: `udplite.dport`. */
-export const udplite = /* @__PURE__ */ header('udplite');
+export const udplite: Header<'udplite'> = /* @__PURE__ */ header('udplite');
 /** The SCTP header: `sctp.dport`, `sctp.vtag`. */
-export const sctp = /* @__PURE__ */ header('sctp');
+export const sctp: Header<'sctp'> = /* @__PURE__ */ header('sctp');
 /** The DCCP header: `dccp.dport`, `dccp.type`. */
-export const dccp = /* @__PURE__ */ header('dccp');
+export const dccp: Header<'dccp'> = /* @__PURE__ */ header('dccp');
 /** The ports of whatever transport protocol it is. */
-export const th = /* @__PURE__ */ header('th');
+export const th: Header<'th'> = /* @__PURE__ */ header('th');
 /** The IPsec authentication header: `ah.spi`. */
-export const ah = /* @__PURE__ */ header('ah');
+export const ah: Header<'ah'> = /* @__PURE__ */ header('ah');
 /** The header of IPsec's encapsulated payload: `esp.spi`. */
-export const esp = /* @__PURE__ */ header('esp');
+export const esp: Header<'esp'> = /* @__PURE__ */ header('esp');
 /** The header of compressed IP payload (IPComp): `comp.cpi`. */
-export const comp = /* @__PURE__ */ header('comp');
+export const comp: Header<'comp'> = /* @__PURE__ */ header('comp');
 /** The GRE header: `gre.protocol`. Linux 6.2 looks inside the tunnel with `inside('gre', ...)`. */
-export const gre = /* @__PURE__ */ header('gre');
+export const gre: Header<'gre'> = /* @__PURE__ */ header('gre');
 /** The Geneve header: `geneve.vni`. Linux 6.2. */
-export const geneve = /* @__PURE__ */ header('geneve');
+export const geneve: Header<'geneve'> = /* @__PURE__ */ header('geneve');
 /** The VXLAN header: `vxlan.vni`. Linux 6.2. */
-export const vxlan = /* @__PURE__ */ header('vxlan');
+export const vxlan: Header<'vxlan'> = /* @__PURE__ */ header('vxlan');
 
 /**
  * Selects a header inside a tunnel. Linux 6.2.
@@ -252,7 +266,12 @@ export const socket: KeysOf<typeof keys.SOCKET> = /* @__PURE__ */ fields(key => 
  */
 export const ipsec = (
   dir: 'in' | 'out',
-  options: { family?: AddressFamily; spnum?: number } = {},
+  options: {
+    /** The family of the addresses, 'ip' or 'ip6'. */
+    family?: AddressFamily;
+    /** The number of the transformation, counted from 0. */
+    spnum?: number;
+  } = {},
 ): KeysOf<typeof keys.IPSEC> => fields(key => ({ ipsec: { dir, ...options, key } }));
 
 /**
@@ -295,7 +314,12 @@ export const numgen = (mode: 'inc' | 'random', mod: number, offset = 0): Selecto
 export const jhash = (
   of: Selector<never> | Selector,
   mod: number,
-  options: { seed?: number; offset?: number } = {},
+  options: {
+    /** The seed of the hash; default: drawn by the kernel. */
+    seed?: number;
+    /** The first number. */
+    offset?: number;
+  } = {},
 ): Selector<number> => select({ jhash: { mod, ...options, expr: of.expression } });
 /**
  * Hashes the connection to a number from `offset` to `offset + mod - 1`, the same for both directions.
@@ -328,7 +352,12 @@ export function concat(...parts: { readonly expression: JsonExpression }[]): Sel
 }
 
 type Extensions<T extends Record<string, { fields: object }>> = {
-  readonly [N in keyof T]: FieldsOf<T[N]['fields']> & { exists(): Statement; missing(): Statement };
+  readonly [N in keyof T]: FieldsOf<T[N]['fields']> & {
+    /** The header or option is there. */
+    exists(): Statement;
+    /** The header or option is not there. */
+    missing(): Statement;
+  };
 };
 
 function extensions<T>(word: string): T {

@@ -38,7 +38,12 @@ export const counter = (name?: string): Statement & Stateful => ({ counter: name
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [log({ group: 5, prefix: 'web1 ' })] } });
  */
-export function log(options: Omit<Log, 'queue-threshold'> & { queueThreshold?: number } = {}): Statement {
+export function log(
+  options: Omit<Log, 'queue-threshold'> & {
+    /** How many packets the kernel gathers before it hands them over; default 1. */
+    queueThreshold?: number;
+  } = {},
+): Statement {
   const { queueThreshold, ...rest } = optionsOf(options, 'log', [
     'group',
     'prefix',
@@ -62,7 +67,10 @@ const rangeOrValue = (value: Port | Address): JsonExpression => {
   return { range: [first, last] };
 };
 
-type PortOptions = Pick<PortNat, 'flags'> & { to?: Port };
+type PortOptions = Pick<PortNat, 'flags'> & {
+  /** The local port, or a range [first, last]. */
+  to?: Port;
+};
 
 function portNat(options: PortOptions, statement: string): PortNat | null {
   const { to, ...rest } = optionsOf(options, statement, ['to', 'flags']);
@@ -90,6 +98,7 @@ export const masquerade = (options: PortOptions = {}): Statement => ({ masquerad
 type AddressOptions = Pick<AddressNat, 'family' | 'flags'> & {
   /** An address, a range of them, or the value of a map. */
   to?: Address;
+  /** The port, or a range [first, last]. */
   port?: Port;
 };
 
@@ -182,7 +191,15 @@ export const reject = (options?: Reject): Statement => ({ reject: options ?? nul
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [queue({ num: [0, 3], flags: 'bypass' })] } });
  */
-export const queue = ({ num, ...rest }: { num?: Port; flags?: QueueFlag | QueueFlag[] } = {}): Statement => ({
+export const queue = ({
+  num,
+  ...rest
+}: {
+  /** The queue, 0 to 65535, or a range [first, last]. */
+  num?: Port;
+  /** 'bypass' accepts while no program listens, 'fanout' spreads by processor. */
+  flags?: QueueFlag | QueueFlag[];
+} = {}): Statement => ({
   queue: num === undefined ? rest : { ...rest, num: rangeOrValue(num) },
 });
 
@@ -207,7 +224,13 @@ export const quota = (options: Quota | string): Statement & Stateful => ({ quota
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [ctCount(100, { inv: true }), drop()] } });
  */
-export const ctCount = (val: number, options: { inv?: boolean } = {}): Statement & Stateful => ({
+export const ctCount = (
+  val: number,
+  options: {
+    /** Ends the rule while there are not more. */
+    inv?: boolean;
+  } = {},
+): Statement & Stateful => ({
   'ct count': { val, ...options },
 });
 /**
@@ -236,8 +259,16 @@ export const notrack = (): Statement => ({ notrack: null });
 export function dynamicSet(
   op: SetOperation,
   set: `@${string}`,
-  key: { readonly expression: JsonExpression },
-  options: { timeout?: number; stmt?: Stateful[] } = {},
+  key: {
+    /** The field in nft's JSON. */
+    readonly expression: JsonExpression;
+  },
+  options: {
+    /** The lifetime of an element, in seconds. */
+    timeout?: number;
+    /** What each new element gets: counters, limits. */
+    stmt?: Stateful[];
+  } = {},
 ): Statement {
   return { set: { op, elem: elementOf(key, options.timeout), set, ...(options.stmt && { stmt: options.stmt }) } };
 }
@@ -255,9 +286,20 @@ export function dynamicSet(
 export function dynamicMap(
   op: SetOperation,
   map: `@${string}`,
-  key: { readonly expression: JsonExpression },
-  data: { readonly expression: JsonExpression },
-  options: { timeout?: number; stmt?: Stateful[] } = {},
+  key: {
+    /** The field in nft's JSON. */
+    readonly expression: JsonExpression;
+  },
+  data: {
+    /** The field in nft's JSON. */
+    readonly expression: JsonExpression;
+  },
+  options: {
+    /** The lifetime of an element, in seconds. */
+    timeout?: number;
+    /** What each new element gets: counters, limits. */
+    stmt?: Stateful[];
+  } = {},
 ): Statement {
   const elem = elementOf(key, options.timeout);
   return { map: { op, elem, data: data.expression, map, ...(options.stmt && { stmt: options.stmt }) } };
@@ -289,7 +331,14 @@ export const dup = (addr: JsonExpression, dev?: JsonExpression): Statement => ({
  */
 export const fwd = (
   dev: JsonExpression,
-  options: { family: AddressFamily; addr: JsonExpression } | Record<string, never> = {},
+  options:
+    | {
+        /** The family of the address. */
+        family: AddressFamily;
+        /** The address of the neighbour. */
+        addr: JsonExpression;
+      }
+    | Record<string, never> = {},
 ): Statement => ({
   fwd: { dev, ...options },
 });

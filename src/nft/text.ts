@@ -10,7 +10,10 @@ import type { Rule } from './rule.ts';
 import { type ListedRule, ruleText } from './rule-text.ts';
 import type { Statement } from './statements/registry.ts';
 
-type WrittenRule = Pick<Rule, 'family' | 'comment'> & { statements: Statement[] };
+type WrittenRule = Pick<Rule, 'family' | 'comment'> & {
+  /** The rule in nft's language. */
+  statements: Statement[];
+};
 
 /**
  * Prints one rule as `nft list ruleset` does, in one line. The rule may come from a listing, or be one that is not written yet.

@@ -313,7 +313,10 @@ export interface SetInfo {
 }
 
 /** A set with its elements, as the kernel lists them. */
-export type ListedSet = NftSet & { elements?: readonly WireElement[] | undefined };
+export type ListedSet = NftSet & {
+  /** The elements, where they were read. */
+  elements?: readonly WireElement[] | undefined;
+};
 
 /** A statement with a state of its own, in a set or an element. The file of the statement knows the other fields. */
 export interface ElementState {

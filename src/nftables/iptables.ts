@@ -9,9 +9,17 @@ import type { Expression } from '../nf_tables/expression.ts';
 
 /** What a redirected packet's new port may be. */
 export interface IptablesRedirect {
+  /** 'ip' or 'ip6'. */
   family: 'ip' | 'ip6';
   /** The port, or the first and the last of a range; the packet's own where left out. */
-  to?: number | { from: number; to: number };
+  to?:
+    | number
+    | {
+        /** The first port. */
+        from: number;
+        /** The local port, or a range. */
+        to: number;
+      };
   /** As iptables' --random: the port is chosen at random. */
   random?: boolean;
 }

@@ -13,10 +13,13 @@ import type { NewElements, NewMap, NewObjectOf, NewSet, OBJECT_KINDS } from './w
  */
 
 interface InTable {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   readonly family: Family;
+  /** The name of the table. */
   readonly table: string;
 }
 interface InChain extends InTable {
+  /** The name of the chain. */
   readonly chain: string;
 }
 
@@ -39,9 +42,13 @@ export type ElementFields = Omit<NewElements, 'family' | 'table' | 'set' | 'setI
 export type RuleFields = Omit<RuleTarget, 'family' | 'table' | 'chain' | 'chainId'>;
 /** A rule in its chain. */
 export interface PlacedRule {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
+  /** The name of the table. */
   table: string;
+  /** The name of the chain. */
   chain: string;
+  /** The statements of nft's language. */
   statements: Statement[];
 }
 

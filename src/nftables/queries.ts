@@ -6,14 +6,19 @@ import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
 
 /** The family, table or name that is asked for. A field that is left out matches all. */
 interface Scope {
+  /** Only tables of this family. */
   family?: Family;
+  /** Only this table. */
   table?: string;
 }
 
 /** One thing, by its name. */
 interface One {
+  /** Only tables of this family. */
   family: Family;
+  /** Only this table. */
   table: string;
+  /** Its name. */
   name: string;
 }
 
@@ -21,34 +26,125 @@ type Objects = { [K in ObjectName]: { [P in K]: One } | { [P in `${K}s`]: Scope 
 
 /** What `list` shows: one thing, or all of a kind. A table, a chain and the ruleset are shown with all that is in them. */
 export type JsonListed =
-  | { ruleset: { family?: Family } | null }
-  | { table: { family: Family; name: string } }
-  | { tables: { family?: Family } | null }
-  | { chain: One }
-  | { set: One }
-  | { map: One }
-  | { flowtable: One }
-  | { chains: Scope | null }
-  | { sets: Scope | null }
-  | { maps: Scope | null }
-  | { flowtables: Scope | null }
+  | {
+      /** All tables, with what is in them. */
+      ruleset: {
+        /** Only tables of this family. */
+        family?: Family;
+      } | null;
+    }
+  | {
+      /** Only this table. */
+      table: {
+        /** Only tables of this family. */
+        family: Family;
+        /** Its name. */
+        name: string;
+      };
+    }
+  | {
+      /** The tables. */
+      tables: {
+        /** Only tables of this family. */
+        family?: Family;
+      } | null;
+    }
+  | {
+      /** One chain. */
+      chain: One;
+    }
+  | {
+      /** One set. */
+      set: One;
+    }
+  | {
+      /** One map. */
+      map: One;
+    }
+  | {
+      /** One flowtable. */
+      flowtable: One;
+    }
+  | {
+      /** The chains. */
+      chains: Scope | null;
+    }
+  | {
+      /** The sets. */
+      sets: Scope | null;
+    }
+  | {
+      /** The maps. */
+      maps: Scope | null;
+    }
+  | {
+      /** The flowtables. */
+      flowtables: Scope | null;
+    }
   | Objects;
 
 /** What `reset` lets begin anew, and shows as it was before. */
 export type JsonReset =
-  | { counter: One }
-  | { quota: One }
-  | { counters: Scope | null }
-  | { quotas: Scope | null }
-  | { rule: { family: Family; table: string; chain: string; handle: number | bigint } }
-  | { rules: (Scope & { chain?: string }) | null };
+  | {
+      /** One counter. */
+      counter: One;
+    }
+  | {
+      /** One quota. */
+      quota: One;
+    }
+  | {
+      /** The counters. */
+      counters: Scope | null;
+    }
+  | {
+      /** The quotas. */
+      quotas: Scope | null;
+    }
+  | {
+      /** One rule. */
+      rule: {
+        /** Only tables of this family. */
+        family: Family;
+        /** Only this table. */
+        table: string;
+        /** One chain. */
+        chain: string;
+        /** The kernel's number for it. */
+        handle: number | bigint;
+      };
+    }
+  | {
+      /** The rules. */
+      rules:
+        | (Scope & {
+            /** One chain. */
+            chain?: string;
+          })
+        | null;
+    };
 
 /** A command of nft's JSON that asks for something. */
-export type JsonQuery = { list: JsonListed } | { reset: JsonReset };
+export type JsonQuery =
+  | {
+      /** Reads. */
+      list: JsonListed;
+    }
+  | {
+      /** Reads and sets counters and quotas back. */
+      reset: JsonReset;
+    };
 
 /** A document that changes nothing but counters: it has a reply. */
 export interface NftQuery {
-  nftables: ({ metainfo: object } | JsonQuery)[];
+  /** The questions, one or more. */
+  nftables: (
+    | {
+        /** Ignored. */
+        metainfo: object;
+      }
+    | JsonQuery
+  )[];
 }
 
 /** A command list or reset, checked. */

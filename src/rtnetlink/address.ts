@@ -132,11 +132,13 @@ export interface LinkAddress
   extends Pick<AddressAttributes, 'label' | 'broadcast' | 'anycast' | 'multicast' | 'metric' | 'origin' | 'unknown'> {
   /** The device's name. */
   device: string;
+  /** 'ipv4' or 'ipv6'. */
   family: IpFamily;
   /** The address with its prefix length: '10.10.0.100/32'. */
   address: string;
   /** The other end of a point-to-point link. If it is present, the prefix length belongs to it. */
   peer?: string;
+  /** How far the address is valid: 'global', 'link', 'host' and others. */
   scope: Scope | number;
   /** IPv6: the kernel skipped duplicate address detection for it. */
   noDad?: true;

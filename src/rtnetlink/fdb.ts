@@ -73,6 +73,7 @@ export interface FdbEntry
   master?: string;
   /** The entry is in the device's own table (VXLAN; addresses that a device listens to). */
   self?: true;
+  /** The state of the entry. */
   state: FdbState | number;
   /** VXLAN: the device through which packets leave. */
   remoteDevice?: string;
@@ -86,6 +87,7 @@ export interface FdbEntry
   usedCentiseconds?: number;
   /** Hundredths of a second since the entry was last changed. */
   updatedCentiseconds?: number;
+  /** Attributes that this library does not know, kept as they came. */
   unknown?: UnknownAttribute[];
 }
 
@@ -100,8 +102,11 @@ export interface FdbKey extends Partial<Omit<FdbEntry, 'self' | 'sticky' | 'exte
    * entries.
    */
   self?: boolean;
+  /** The state of the entry. */
   state?: FdbState | number;
+  /** The entry does not move to another port. */
   sticky?: boolean;
+  /** A program or device has learned it, not the bridge. */
   externallyLearned?: boolean;
 }
 

@@ -42,17 +42,31 @@ export interface LinksMonitorOptions {
 
 /** One change. `object` is the present object. For 'gone', it is the last known one. */
 export type LinksEvent = {
-  [K in LinksEventKind]: { type: 'new' | 'changed' | 'gone'; kind: K; object: Objects[K] };
+  [K in LinksEventKind]: {
+    /** What happened, or 'state' for all that there is. */
+    type: 'new' | 'changed' | 'gone';
+    /** The kind of object. */
+    kind: K;
+    /** The object, as lists have it. */
+    object: Objects[K];
+  };
 }[LinksEventKind];
 
 /** All present objects, at the start and after events were lost. Kinds that the monitor does not follow are empty. */
 export interface LinksState {
+  /** What happened, or 'state' for all that there is. */
   type: 'state';
+  /** Why the state comes: it is the first, or events were lost. */
   reason: 'initial' | 'lost';
+  /** The links. */
   links: Link[];
+  /** The addresses. */
   addresses: LinkAddress[];
+  /** The routes. */
   routes: Route[];
+  /** The neighbours. */
   neighbours: Neighbour[];
+  /** The policy rules. */
   rules: Rule[];
   /**
    * The entries of forwarding tables. The lists of hardware addresses that devices listen to are left out, because the kernel does not announce

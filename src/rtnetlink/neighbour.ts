@@ -98,8 +98,10 @@ export const NEIGHBOUR = kind(ndmsg, NDA);
 /** Another host on a link, as the kernel knows it. */
 export interface Neighbour extends Omit<NeighbourAttributes, 'address' | 'cacheInfo'> {
   device: string;
+  /** 'ipv4' or 'ipv6'. */
   family: IpFamily;
   address: string;
+  /** The state of the neighbour. */
   state: NeighbourState | number;
   /** The flags of the neighbour. Bits without a name follow as one number. */
   flags: (NeighbourFlag | number)[];

@@ -30,7 +30,9 @@ export interface LogRule {
 
 /** The differences between a container's log rules and the wanted ones. */
 export interface LogDrift {
+  /** Log rules that should be there and are not. */
   missing: LogRule[];
+  /** Log rules that are there and should not be. */
   unexpected: LogRule[];
   /** Every other difference of the table, and of single rules; left out if there is none. */
   differences?: OwnedDifference[];

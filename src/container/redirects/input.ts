@@ -22,6 +22,7 @@ export interface PortRange {
 
 /** Connections to another address and port that the container accepts on a port of its own. */
 export interface Redirect {
+  /** The transport protocol: 'tcp', 'udp', 'sctp', 'dccp' or 'udplite'. */
   protocol: Protocol;
   /**
    * The address that clients connect to, IPv4 or IPv6, or a prefix: '10.0.0.0/24', '2001:db8::/64'. Default any address of both versions.

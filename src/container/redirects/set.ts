@@ -21,8 +21,16 @@ import { addressOf, elementOf, keyOf, NO_RANGES, type Range, Ranges, setOf } fro
 
 /** The differences between a container's redirects and the wanted ones. */
 export interface RedirectDrift {
+  /** Redirects that should be there and are not. */
   missing: Redirect[];
-  different: { wanted: Redirect; found: Redirect }[];
+  /** Redirects that lead to another port. */
+  different: {
+    /** The redirect as it should be. */
+    wanted: Redirect;
+    /** The redirect as it is. */
+    found: Redirect;
+  }[];
+  /** Redirects that are there and should not be. */
   unexpected: Redirect[];
   /** Every other difference of the table, and nat chains of others that see packets before ours; left out if there is none. */
   differences?: OwnedDifference[];

@@ -156,7 +156,9 @@ const tproxy = attributes('NFTA_TPROXY', {
 
 /** Answers TCP connections in the server's place until the client has shown that it exists. */
 const synproxy = attributes('NFTA_SYNPROXY', {
+  /** The maximum segment size that clients are told, in bytes. */
   maximumSegmentSize: byDefault(opt(u16be(C.NFTA_SYNPROXY_MSS)), 0),
+  /** The window scale that clients are told, 0 to 14. */
   windowScale: byDefault(opt(u8(C.NFTA_SYNPROXY_WSCALE)), 0),
   flags: opt(
     attribute(

@@ -20,10 +20,13 @@ import { byDefault, derived, type Fields, type TableFacets } from '../facets.ts'
 
 /** Adds the register's content to a set as a key, or removes it. */
 export interface DynamicSet<E> {
+  /** The name of the set. */
   set: string;
   /** The set by the number that it has within its own transaction. */
   setId?: number;
+  /** 'add', 'update' (which begins the lifetime anew) or 'delete'. */
   op: 'add' | 'update' | 'delete' | number;
+  /** The register that has the key. */
   keyRegister: number;
   /** Of a map: the register with the value. */
   dataRegister?: number;
@@ -33,7 +36,9 @@ export interface DynamicSet<E> {
   expression?: E;
   /** invert: goes on if it could not be done. expressions: the element has some. */
   flags?: ('invert' | 'expressions' | number)[];
+  /** The states that each new element gets. */
   expressions?: E[];
+  /** Attributes that this library does not know, kept as they came. */
   unknown?: UnknownAttribute[];
 }
 
@@ -62,12 +67,15 @@ const DYNSET: TableFacets = {
 export interface Inner<E> {
   /** 0; the kernel knows one packet inside another. */
   number: number;
+  /** The kind of tunnel. */
   type: 'vxlan' | 'geneve' | 'gre' | 'gretap' | number;
   /** Which headers are looked for: the tunnel's own (header-size), and those of the packet inside. */
   flags: ('header-size' | 'link' | 'network' | 'transport' | number)[];
   /** Bytes of the tunnel's own header. */
   headerSize: number;
+  /** The expression that is run on the inner packet. */
   expression: E;
+  /** Attributes that this library does not know, kept as they came. */
   unknown?: UnknownAttribute[];
 }
 

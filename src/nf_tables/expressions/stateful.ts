@@ -7,6 +7,7 @@ import { byDefault, derived, type Fields, state, type TableFacets } from '../fac
 /** Counts packets and bytes. */
 const counter = attributes('NFTA_COUNTER', {
   bytes: state(opt(u64be(C.NFTA_COUNTER_BYTES))),
+  /** Packets so far. */
   packets: state(opt(u64be(C.NFTA_COUNTER_PACKETS))),
 });
 
@@ -14,6 +15,7 @@ const counter = attributes('NFTA_COUNTER', {
 const quota = attributes(
   'NFTA_QUOTA',
   {
+    /** The quota, in bytes. */
     bytes: opt(u64be(C.NFTA_QUOTA_BYTES)),
     /** depleted: used up; read only. */
     flags: derived(
@@ -41,9 +43,11 @@ const limit = attributes(
   {
     /** Packets or bytes in each unit. */
     rate: u64be(C.NFTA_LIMIT_RATE),
+    /** The unit of the rate in seconds: 1, 60, 3600, 86400 or 604800. */
     unitSeconds: u64be(C.NFTA_LIMIT_UNIT),
     /** How much may come at once. */
     burst: opt(u32be(C.NFTA_LIMIT_BURST)),
+    /** Whether packets or bytes are counted. */
     type: byDefault(
       opt(attribute(C.NFTA_LIMIT_TYPE, named(U32_BE, { packets: C.NFT_LIMIT_PKTS, bytes: C.NFT_LIMIT_PKT_BYTES }))),
       'packets',
@@ -63,6 +67,7 @@ function canonicalLimit(fields: Fields): void {
 
 /** Ends the rule while there are more connections than `count`; inverted, while there are not. */
 const connlimit = attributes('NFTA_CONNLIMIT', {
+  /** The number of connections. */
   count: u32be(C.NFTA_CONNLIMIT_COUNT),
   flags: opt(attribute(C.NFTA_CONNLIMIT_FLAGS, flags(U32_BE, { invert: C.NFT_CONNLIMIT_F_INV }))),
 });

@@ -25,9 +25,13 @@ type Ports = [first: number, last: number];
 export interface XtNatInfo {
   /** map-addresses and ports-specified say which of the fields count. */
   flags?: (NatFlag | number)[];
+  /** The new address; the first one of a range. */
   address?: string;
+  /** The last address of the range. */
   lastAddress?: string;
+  /** The new port; the first one of a range. */
   port?: number;
+  /** The last port of the range. */
   lastPort?: number;
   /** Of DNAT in revision 2: where a shifted range of ports begins. */
   basePort?: number;
@@ -37,6 +41,7 @@ export interface XtNatInfo {
 export interface XtMarkInfo {
   /** mark = (mark & ~mask) ^ this. */
   mark?: number;
+  /** The bits that are compared or changed. */
   mask?: number;
 }
 
@@ -44,6 +49,7 @@ export interface XtMarkInfo {
 export interface XtLogInfo {
   /** Default warn. */
   level?: 'emerg' | 'alert' | 'crit' | 'err' | 'warn' | 'notice' | 'info' | 'debug' | 'audit' | number;
+  /** What is logged beside the packet. */
   flags?: ('tcp-sequence' | 'tcp-options' | 'ip-options' | 'skuid' | 'nflog' | 'ether' | number)[];
   /** At most 29 bytes. */
   prefix?: string;
@@ -51,12 +57,15 @@ export interface XtLogInfo {
 
 /** What NFLOG is told (include/uapi/linux/netfilter/xt_NFLOG.h). */
 export interface XtNflogInfo {
+  /** The NFLOG group, 0 to 65535. */
   group?: number;
   /** At most 63 bytes. */
   prefix?: string;
   /** Bytes of the packet that are handed over; counts with the flag copy-length. */
   copyBytes?: number;
+  /** How many packets the kernel gathers. */
   threshold?: number;
+  /** What is logged beside the packet. */
   flags?: ('copy-length' | number)[];
 }
 
@@ -78,6 +87,7 @@ export interface XtTcpInfo {
 /** What the match udp is told (include/uapi/linux/netfilter/xt_tcpudp.h). */
 export interface XtUdpInfo {
   sourcePorts?: Ports;
+  /** The destination ports, a range. */
   destinationPorts?: Ports;
   invert?: ('source-ports' | 'destination-ports' | number)[];
 }
@@ -90,9 +100,11 @@ export interface XtCommentInfo {
 
 /** What the match multiport is told (include/uapi/linux/netfilter/xt_multiport.h). */
 export interface XtMultiportInfo {
+  /** Which port is compared. */
   side: 'source' | 'destination' | 'either' | number;
   /** Up to 15, where a range counts twice. */
   ports: (number | Ports)[];
+  /** Matches what does not have it. */
   invert?: boolean;
 }
 
@@ -113,12 +125,15 @@ type AddressType =
 
 /** What the match addrtype is told (include/uapi/linux/netfilter/xt_addrtype.h). */
 export interface XtAddrtypeInfo {
+  /** The types of the source address. */
   source?: AddressType[];
+  /** The types of the destination address. */
   destination?: AddressType[];
   /** Of revision 1. */
   flags?: ('invert-source' | 'invert-destination' | 'limit-in-interface' | 'limit-out-interface' | number)[];
   /** Of revision 0. */
   invertSource?: boolean;
+  /** Matches other types of the destination address. */
   invertDestination?: boolean;
 }
 
@@ -143,29 +158,49 @@ type ConntrackField =
 export interface XtConntrackInfo {
   /** Which of the fields below are looked at, and which must not be so. */
   match?: ConntrackField[];
+  /** Matches what does not have it. */
   invert?: ConntrackField[];
+  /** The states of the connection. */
   states?: ('invalid' | 'established' | 'related' | 'new' | 'snat' | 'dnat' | 'untracked' | number)[];
   /** IPS_* by the names that traces have. */
   status?: (string | number)[];
+  /** The number of the transport protocol. */
   protocol?: number;
+  /** The source address of the original direction. */
   originalSource?: string;
+  /** Its mask. */
   originalSourceMask?: string;
+  /** The destination address of the original direction. */
   originalDestination?: string;
+  /** Its mask. */
   originalDestinationMask?: string;
+  /** The source address of the reply direction. */
   replySource?: string;
+  /** Its mask. */
   replySourceMask?: string;
+  /** The destination address of the reply direction. */
   replyDestination?: string;
+  /** Its mask. */
   replyDestinationMask?: string;
+  /** The source port of the original direction. */
   originalSourcePort?: number;
+  /** The destination port of the original direction; the first one of a range. */
   originalDestinationPort?: number;
+  /** The source port of the reply direction; the first one of a range. */
   replySourcePort?: number;
+  /** The destination port of the reply direction; the first one of a range. */
   replyDestinationPort?: number;
   /** The last ports: of revision 3. */
   originalSourceLastPort?: number;
+  /** The last port of the range. */
   originalDestinationLastPort?: number;
+  /** The last port of the range. */
   replySourceLastPort?: number;
+  /** The last port of the range. */
   replyDestinationLastPort?: number;
+  /** The connection ends in at least so many seconds. */
   expiresFromSeconds?: number;
+  /** The connection ends in at most so many seconds. */
   expiresToSeconds?: number;
 }
 
@@ -191,9 +226,27 @@ interface MatchInfos {
 /** What the kernel calls it and its version; the C structure as an object where it is typed here, else its bytes as hex, padding included. */
 type Extension<Infos> =
   | {
-      [N in keyof Infos]: { name: N; revision: number; info: Infos[N] | string; unknown?: UnknownAttribute[] };
+      [N in keyof Infos]: {
+        /** The name of the match or target. */
+        name: N;
+        /** The revision of its structure. */
+        revision: number;
+        /** Its structure: fields where this library knows them, else hex. */
+        info: Infos[N] | string;
+        /** Attributes that this library does not know, kept as they came. */
+        unknown?: UnknownAttribute[];
+      };
     }[keyof Infos]
-  | { name: string & {}; revision: number; info: string; unknown?: UnknownAttribute[] };
+  | {
+      /** The name of the match or target. */
+      name: string & {};
+      /** The revision of its structure. */
+      revision: number;
+      /** Its structure: fields where this library knows them, else hex. */
+      info: string;
+      /** Attributes that this library does not know, kept as they came. */
+      unknown?: UnknownAttribute[];
+    };
 
 /** A target of xtables in a rule of nf_tables. */
 export type XtTarget = Extension<TargetInfos>;

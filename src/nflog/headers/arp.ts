@@ -9,11 +9,14 @@ import type { NetworkFields } from './network.ts';
 export interface ArpHeader {
   /** 1 asks, 2 answers. */
   operation: number;
+  /** The hardware address of the sender. */
   senderHardware: string;
+  /** The hardware address of the target. */
   targetHardware: string;
 }
 
 export interface ArpFields {
+  /** The addresses of an ARP message. */
   arp?: ArpHeader;
 }
 

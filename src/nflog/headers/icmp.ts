@@ -28,7 +28,9 @@ const ICMP_LENGTHS: Readonly<Record<number, number>> = {
 };
 
 export interface IcmpFields {
+  /** The type of an ICMP message. */
   icmpType?: number;
+  /** The code of an ICMP message. */
   icmpCode?: number;
 }
 

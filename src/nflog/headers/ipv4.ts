@@ -19,6 +19,7 @@ export interface IpFields extends TransportFields {
   id?: number;
   /** IPv6. */
   flowLabel?: number;
+  /** The packet must not be fragmented. */
   dontFragment?: true;
   /** Of each fragment but the last. */
   moreFragments?: true;

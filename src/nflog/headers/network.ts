@@ -4,9 +4,11 @@ import type { Line } from './line.ts';
 
 /** The fields of all networks. */
 export interface NetworkFields {
+  /** The network protocol. */
   network: 'ipv4' | 'ipv6' | 'arp';
   /** The sender's address; of ARP the one that it claims. */
   source: string;
+  /** The destination address; of ARP, the target's. */
   destination: string;
 }
 

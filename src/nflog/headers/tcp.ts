@@ -5,13 +5,16 @@ import { type PortFields, readPorts } from './udp.ts';
 export interface TcpHeader {
   /** In the order of the header, from its high bit on. */
   flags: ('CWR' | 'ECE' | 'URG' | 'ACK' | 'PSH' | 'RST' | 'SYN' | 'FIN')[];
+  /** The sequence number. */
   sequence: number;
+  /** The acknowledgement number. */
   acknowledgement: number;
   /** Before scaling. */
   window: number;
 }
 
 export interface TcpFields extends PortFields {
+  /** Sequence numbers, flags and window of TCP. */
   tcp?: TcpHeader;
 }
 

@@ -2,7 +2,9 @@ import type { Line } from './line.ts';
 
 /** The front of the headers of TCP, UDP, SCTP and DCCP. */
 export interface PortFields {
+  /** The source port. */
   sourcePort?: number;
+  /** The destination port. */
   destinationPort?: number;
 }
 

@@ -8,8 +8,11 @@ import type { CaptureFormat } from './pcap.ts';
 
 /** A writable stream, as Node has them: a file, a pipe, `process.stdout`. */
 export interface WritableTarget {
+  /** Takes bytes; false asks to wait for 'drain'. */
   write(chunk: Uint8Array): boolean;
+  /** Ends the stream. */
   end(): unknown;
+  /** Listens to 'drain', 'error' and 'close'. */
   on(event: string, listener: (...values: unknown[]) => void): unknown;
 }
 

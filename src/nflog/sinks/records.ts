@@ -18,7 +18,9 @@ export type RecordLevel = (typeof RECORD_LEVELS)[number];
 
 /** Takes records: pino, or any object with its methods. */
 export interface RecordLogger extends Logger {
+  /** Takes a record of the level trace. */
   trace?(fields: object, message?: string): void;
+  /** Takes a record of the level fatal. */
   fatal?(fields: object, message?: string): void;
   /** Asked before a record is made: a record of a level that is off is not made. */
   isLevelEnabled?(level: string): boolean;

@@ -18,6 +18,7 @@ export type SourceMap = Path[];
 
 /** A rule as expressions of the kernel. */
 export interface CompiledRule {
+  /** The expressions that the kernel gets. */
   expressions: Expression[];
   /** `origin[i]` is the path of the statement that expression `i` came from. */
   origin: SourceMap;
@@ -35,7 +36,14 @@ export interface CompiledRule {
  * const { expressions } = compileRule({ family: 'inet', statements: [tcp.dport.eq(80), accept()] });
  */
 export function compileRule(
-  rule: { family: Family; chain?: string; statements: Statement[] },
+  rule: {
+    /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+    family: Family;
+    /** The name of the chain. */
+    chain?: string;
+    /** The statements of nft's language. */
+    statements: Statement[];
+  },
   context: CompileContext = {},
 ): CompiledRule {
   if (typeof rule !== 'object' || rule === null) throw typeError([], objectOf(['family', 'chain', 'statements']), rule);

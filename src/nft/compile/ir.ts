@@ -38,6 +38,7 @@ export interface Expectation {
 export interface CompiledSet {
   /** `id` is the number that the rule's expressions refer to as `setId`. */
   set: NftSet & { id: number };
+  /** The elements. */
   elements: WireElement[];
 }
 

@@ -76,7 +76,14 @@ export const PROTOCOLS = {
     bits: 112,
     next: 'type',
     upper: LINK_UPPER,
-    fields: { daddr: [0, 48, 'ether_addr'], saddr: [48, 48, 'ether_addr'], type: [96, 16, 'ether_type'] },
+    fields: {
+      /** The destination address. */
+      daddr: [0, 48, 'ether_addr'],
+      /** The source address. */
+      saddr: [48, 48, 'ether_addr'],
+      /** The type of the message, or of what follows. */
+      type: [96, 16, 'ether_type'],
+    },
   },
   vlan: {
     number: 16,
@@ -84,20 +91,40 @@ export const PROTOCOLS = {
     bits: 32,
     next: 'type',
     upper: LINK_UPPER,
-    fields: { pcp: [0, 3], dei: [3, 1], cfi: [3, 1], id: [4, 12], type: [16, 16, 'ether_type'] },
+    fields: {
+      /** The priority, 0 to 7. */
+      pcp: [0, 3],
+      /** The packet may be dropped first. */
+      dei: [3, 1],
+      /** The older name of `dei`. */
+      cfi: [3, 1],
+      /** The identifier. */
+      id: [4, 12],
+      /** The type of the message, or of what follows. */
+      type: [16, 16, 'ether_type'],
+    },
   },
   arp: {
     number: 15,
     base: 'network',
     fields: {
+      /** The type of hardware addresses. */
       htype: [0, 16],
+      /** The type of protocol addresses. */
       ptype: [16, 16, 'ether_type'],
+      /** The length of hardware addresses, in bytes. */
       hlen: [32, 8],
+      /** The length of protocol addresses, in bytes. */
       plen: [40, 8],
+      /** Request, reply and others. */
       operation: [48, 16, 'arp_op'],
+      /** The hardware address of the sender. */
       'saddr ether': [64, 48, 'ether_addr'],
+      /** The IPv4 address of the sender. */
       'saddr ip': [112, 32, 'ipv4_addr'],
+      /** The hardware address of the target. */
       'daddr ether': [144, 48, 'ether_addr'],
+      /** The IPv4 address of the target. */
       'daddr ip': [192, 32, 'ipv4_addr'],
     },
   },
@@ -109,17 +136,29 @@ export const PROTOCOLS = {
     checksum: { field: 'checksum', type: 'inet' },
     pseudoHeader: ['saddr', 'daddr', 'protocol', 'length'],
     fields: {
+      /** The version. */
       version: [0, 4],
+      /** The length of the header, as the header itself counts it. */
       hdrlength: [4, 4],
+      /** The class of service (DSCP). */
       dscp: [8, 6, 'dscp'],
+      /** Explicit congestion notification. */
       ecn: [14, 2, 'ecn'],
+      /** The length, in bytes. */
       length: [16, 16],
+      /** The identifier. */
       id: [32, 16],
+      /** The fragment's offset, with the flags of fragments. */
       'frag-off': [48, 16, 'xinteger'],
+      /** The time to live, in hops. */
       ttl: [64, 8],
+      /** The protocol of what follows. */
       protocol: [72, 8, 'inet_proto'],
+      /** The checksum. */
       checksum: [80, 16],
+      /** The source address. */
       saddr: [96, 32, 'ipv4_addr'],
+      /** The destination address. */
       daddr: [128, 32, 'ipv4_addr'],
     },
   },
@@ -130,14 +169,23 @@ export const PROTOCOLS = {
     upper: IP_UPPER,
     pseudoHeader: ['saddr', 'daddr', 'nexthdr', 'length'],
     fields: {
+      /** The version. */
       version: [0, 4],
+      /** The class of service (DSCP). */
       dscp: [4, 6, 'dscp'],
+      /** Explicit congestion notification. */
       ecn: [10, 2, 'ecn'],
+      /** The flow label. */
       flowlabel: [12, 20],
+      /** The length, in bytes. */
       length: [32, 16],
+      /** The protocol of the next header. */
       nexthdr: [48, 8, 'inet_proto'],
+      /** The hops that are left. */
       hoplimit: [56, 8],
+      /** The source address. */
       saddr: [64, 128, 'ipv6_addr'],
+      /** The destination address. */
       daddr: [192, 128, 'ipv6_addr'],
     },
   },
@@ -147,12 +195,19 @@ export const PROTOCOLS = {
     next: 'type',
     checksum: { field: 'checksum', type: 'inet' },
     fields: {
+      /** The type of the message, or of what follows. */
       type: [0, 8, 'icmp_type'],
+      /** The code of the message. */
       code: [8, 8, 'icmp_code'],
+      /** The checksum. */
       checksum: [16, 16],
+      /** The identifier. */
       id: [32, 16],
+      /** The sequence number. */
       sequence: [48, 16],
+      /** The gateway of a redirect. */
       gateway: [32, 32],
+      /** The MTU of the next hop. */
       mtu: [48, 16],
     },
     icmp: { id: ICMP_ECHO, sequence: ICMP_ECHO, gateway: { types: [5] }, mtu: { types: [3] } },
@@ -163,15 +218,25 @@ export const PROTOCOLS = {
     next: 'type',
     checksum: { field: 'checksum', type: 'inet' },
     fields: {
+      /** The type of the message, or of what follows. */
       type: [0, 8, 'icmpv6_type'],
+      /** The code of the message. */
       code: [8, 8, 'icmpv6_code'],
+      /** The checksum. */
       checksum: [16, 16],
+      /** Where the problem is. */
       'parameter-problem': [32, 32],
+      /** The MTU of the next hop. */
       mtu: [32, 32],
+      /** The identifier. */
       id: [32, 16],
+      /** The sequence number. */
       sequence: [48, 16],
+      /** The longest delay of an answer, in milliseconds. */
       'max-delay': [32, 16],
+      /** The target address. */
       taddr: [64, 128, 'ipv6_addr'],
+      /** The destination address. */
       daddr: [192, 128, 'ipv6_addr'],
     },
     icmp: {
@@ -188,22 +253,41 @@ export const PROTOCOLS = {
     number: 5,
     base: 'transport',
     checksum: { field: 'checksum', type: 'inet' },
-    fields: { type: [0, 8, 'igmp_type'], checksum: [16, 16], mrt: [8, 8], group: [32, 32] },
+    fields: {
+      /** The type of the message, or of what follows. */
+      type: [0, 8, 'igmp_type'],
+      /** The checksum. */
+      checksum: [16, 16],
+      /** The longest time of an answer, in tenths of a second. */
+      mrt: [8, 8],
+      /** The address of the group. */
+      group: [32, 32],
+    },
   },
   tcp: {
     number: 8,
     base: 'transport',
     checksum: { field: 'checksum', type: 'inet' },
     fields: {
+      /** The source port. */
       sport: [0, 16, 'inet_service'],
+      /** The destination port. */
       dport: [16, 16, 'inet_service'],
+      /** The sequence number. */
       sequence: [32, 32],
+      /** The acknowledgement number. */
       ackseq: [64, 32],
+      /** The length of the header, in words of 4 bytes. */
       doff: [96, 4],
+      /** Reserved bits. */
       reserved: [100, 4],
+      /** The flags. */
       flags: [104, 8, 'tcp_flag'],
+      /** The window. */
       window: [112, 16],
+      /** The checksum. */
       checksum: [128, 16],
+      /** The end of urgent data. */
       urgptr: [144, 16],
     },
   },
@@ -212,9 +296,13 @@ export const PROTOCOLS = {
     base: 'transport',
     oldChecksum: { field: 'checksum', type: 'inet' },
     fields: {
+      /** The source port. */
       sport: [0, 16, 'inet_service'],
+      /** The destination port. */
       dport: [16, 16, 'inet_service'],
+      /** The length, in bytes. */
       length: [32, 16],
+      /** The checksum. */
       checksum: [48, 16],
     },
   },
@@ -223,9 +311,13 @@ export const PROTOCOLS = {
     base: 'transport',
     oldChecksum: { field: 'checksum', type: 'inet' },
     fields: {
+      /** The source port. */
       sport: [0, 16, 'inet_service'],
+      /** The destination port. */
       dport: [16, 16, 'inet_service'],
+      /** How many bytes the checksum covers. */
       csumcov: [32, 16],
+      /** The checksum. */
       checksum: [48, 16],
     },
   },
@@ -234,9 +326,13 @@ export const PROTOCOLS = {
     base: 'transport',
     checksum: { field: 'checksum', type: 'sctp' },
     fields: {
+      /** The source port. */
       sport: [0, 16, 'inet_service'],
+      /** The destination port. */
       dport: [16, 16, 'inet_service'],
+      /** The verification tag. */
       vtag: [32, 32],
+      /** The checksum. */
       checksum: [64, 32],
     },
   },
@@ -244,8 +340,11 @@ export const PROTOCOLS = {
     number: 9,
     base: 'transport',
     fields: {
+      /** The source port. */
       sport: [0, 16, 'inet_service'],
+      /** The destination port. */
       dport: [16, 16, 'inet_service'],
+      /** The type of the message, or of what follows. */
       type: [67, 4, 'dccp_pkttype'],
     },
   },
@@ -253,7 +352,12 @@ export const PROTOCOLS = {
   th: {
     number: 11,
     base: 'transport',
-    fields: { sport: [0, 16, 'inet_service'], dport: [16, 16, 'inet_service'] },
+    fields: {
+      /** The source port. */
+      sport: [0, 16, 'inet_service'],
+      /** The destination port. */
+      dport: [16, 16, 'inet_service'],
+    },
   },
   ah: {
     number: 1,
@@ -261,25 +365,53 @@ export const PROTOCOLS = {
     next: 'nexthdr',
     upper: IPSEC_UPPER,
     fields: {
+      /** The protocol of the next header. */
       nexthdr: [0, 8, 'inet_proto'],
+      /** The length of the header, as the header itself counts it. */
       hdrlength: [8, 8],
+      /** Reserved bits. */
       reserved: [16, 16],
+      /** The index of the security parameters. */
       spi: [32, 32],
+      /** The sequence number. */
       sequence: [64, 32],
     },
   },
-  esp: { number: 2, base: 'transport', fields: { spi: [0, 32], sequence: [32, 32] } },
+  esp: {
+    number: 2,
+    base: 'transport',
+    fields: {
+      /** The index of the security parameters. */
+      spi: [0, 32],
+      /** The sequence number. */
+      sequence: [32, 32],
+    },
+  },
   comp: {
     number: 3,
     base: 'transport',
     next: 'nexthdr',
     upper: IPSEC_UPPER,
-    fields: { nexthdr: [0, 8, 'inet_proto'], flags: [8, 8, 'bitmask'], cpi: [16, 16] },
+    fields: {
+      /** The protocol of the next header. */
+      nexthdr: [0, 8, 'inet_proto'],
+      /** The flags. */
+      flags: [8, 8, 'bitmask'],
+      /** The index of the compression parameters. */
+      cpi: [16, 16],
+    },
   },
   gre: {
     number: 20,
     base: 'transport',
-    fields: { version: [13, 3], flags: [0, 5], protocol: [16, 16, 'ether_type'] },
+    fields: {
+      /** The version. */
+      version: [13, 3],
+      /** The flags. */
+      flags: [0, 5],
+      /** The protocol of what follows. */
+      protocol: [16, 16, 'ether_type'],
+    },
     tunnel: { type: 'gre', headerBytes: 4, flags: ['network', 'transport'] },
   },
   gretap: {
@@ -292,14 +424,24 @@ export const PROTOCOLS = {
     number: 18,
     base: 'inner',
     upper: LINK_UPPER,
-    fields: { vni: [32, 24], flags: [0, 8, 'bitmask'] },
+    fields: {
+      /** The number of the network. */
+      vni: [32, 24],
+      /** The flags. */
+      flags: [0, 8, 'bitmask'],
+    },
     tunnel: { type: 'vxlan', headerBytes: 8, flags: ['header-size', 'link', 'network', 'transport'] },
   },
   geneve: {
     number: 19,
     base: 'inner',
     upper: LINK_UPPER,
-    fields: { vni: [32, 24], type: [16, 16, 'ether_type'] },
+    fields: {
+      /** The number of the network. */
+      vni: [32, 24],
+      /** The type of the message, or of what follows. */
+      type: [16, 16, 'ether_type'],
+    },
     tunnel: { type: 'geneve', headerBytes: 8, flags: ['header-size', 'link', 'network', 'transport'] },
   },
 } as const satisfies Record<string, Header>;

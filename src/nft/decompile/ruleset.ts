@@ -12,12 +12,21 @@ import { Sets } from './sets.ts';
 
 /** The objects of a listing, as `nft.ruleset()` returns them. */
 export interface ListedRuleset {
+  /** The tables. */
   readonly tables: readonly Table[];
+
+  /** The chains. */
   readonly chains?: readonly Chain[] | undefined;
+
+  /** The rules, in their order within each chain. */
   readonly rules?: readonly RuleEntry[] | undefined;
   /** Sets whose `elements` were not read are shown without elements. */
   readonly sets?: readonly ListedSet[] | undefined;
+
+  /** The named objects: counters, quotas, limits and others. */
   readonly objects?: readonly NftObject[] | undefined;
+
+  /** The flowtables. */
   readonly flowtables?: readonly Flowtable[] | undefined;
 }
 

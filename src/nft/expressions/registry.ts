@@ -36,13 +36,34 @@ export const EXPRESSION_TEXTS: ReadonlyMap<string, ReadExpression> = /* @__PURE_
 
 /** The JSON of these expressions. The JSON of payload, meta and ct, and of expressions that contain others, is in json.ts. */
 export type LoadJson =
-  | { rt: RtJson }
-  | { socket: SocketJson }
-  | { osf: OsfJson }
-  | { ipsec: IpsecJson }
-  | { tunnel: TunnelJson }
-  | { fib: FibReference }
-  | { numgen: NumgenJson };
+  | {
+      /** Of the packet's route. */
+      rt: RtJson;
+    }
+  | {
+      /** Of the socket that the packet belongs to. */
+      socket: SocketJson;
+    }
+  | {
+      /** The operating system that a SYN looks like. */
+      osf: OsfJson;
+    }
+  | {
+      /** Of the IPsec state. */
+      ipsec: IpsecJson;
+    }
+  | {
+      /** Of the tunnel that the packet came through. */
+      tunnel: TunnelJson;
+    }
+  | {
+      /** What the routing table says. */
+      fib: FibReference;
+    }
+  | {
+      /** A number for each packet, counted or drawn. */
+      numgen: NumgenJson;
+    };
 
 /** Returns the expression that a node belongs to. */
 export const expressionOf = (node: Loaded): LoadExpression =>

@@ -6,7 +6,9 @@ import { exactNumber, type State } from './state.ts';
 
 /** The counted packets and bytes. */
 export interface CounterState {
+  /** Packets so far. */
   packets: number | bigint;
+  /** Bytes so far. */
   bytes: number | bigint;
 }
 

@@ -7,7 +7,9 @@ import { isInverted, type State } from './state.ts';
 
 /** Ends the rule while there are more connections than `val`; inverted, while there are not. */
 export interface CtCount {
+  /** The number of connections. */
   val: number;
+  /** Ends the rule while there are not more. */
   inv?: boolean;
 }
 

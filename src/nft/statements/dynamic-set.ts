@@ -27,7 +27,9 @@ export type SetOperation = keyof typeof OPERATIONS;
 
 /** Adds, refreshes or removes an element while packets pass. */
 export interface SetStatement {
+  /** 'add', 'update' or 'delete'. */
   op: SetOperation;
+  /** The key of the element. */
   elem: JsonExpression;
   /** '@name' */
   set: string;
@@ -37,11 +39,15 @@ export interface SetStatement {
 
 /** Adds, refreshes or removes an element of a map while packets pass. */
 export interface MapStatement {
+  /** 'add', 'update' or 'delete'. */
   op: SetOperation;
+  /** The key of the element. */
   elem: JsonExpression;
+  /** The value that the key gets. */
   data: JsonExpression;
   /** '@name' */
   map: string;
+  /** The states that each new element gets. */
   stmt?: Stateful[];
 }
 

@@ -7,7 +7,10 @@ import { exactNumber, type State } from './state.ts';
 /* `last`: remembers when the rule was last passed. */
 
 /** Milliseconds since the rule was last passed; null if it never was. */
-export type LastState = { used: number | bigint | null } | null;
+export type LastState = {
+  /** How long ago the rule was last passed, in milliseconds. */
+  used: number | bigint | null;
+} | null;
 
 export interface LastStatement {
   kind: 'last';

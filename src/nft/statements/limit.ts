@@ -19,12 +19,17 @@ import {
 
 /** Ends the rule for what exceeds a rate; inverted, for what does not. */
 export interface Limit {
+  /** How many per unit of time. */
   rate: number | bigint;
+  /** 'packets', or a unit of bytes. */
   rate_unit?: 'packets' | ByteUnit;
+  /** The unit of time. */
   per: TimeUnit;
   /** Packets or bytes that may come at once; default 5 packets, 0 bytes. */
   burst?: number;
+  /** The unit of the burst. */
   burst_unit?: 'packets' | ByteUnit;
+  /** Ends the rule for what does not exceed the rate. */
   inv?: boolean;
 }
 

@@ -39,6 +39,7 @@ export interface Log {
   'queue-threshold'?: number;
   /** The severity, in the kernel's own log only. */
   level?: LogLevel;
+  /** What the kernel's own log shows in addition. */
   flags?: LogFlag | LogFlag[];
 }
 

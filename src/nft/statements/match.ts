@@ -40,8 +40,11 @@ export type MatchOperator = '==' | '!=' | '<' | '>' | '<=' | '>=' | 'in' | '!';
 
 /** Ends the rule unless the relation holds. */
 export interface Match {
+  /** The comparison. */
   op: MatchOperator;
+  /** The field. */
   left: JsonExpression;
+  /** The value. */
   right: JsonExpression;
 }
 

@@ -37,8 +37,11 @@ export type NatTypeFlag = keyof typeof TYPE_FLAGS;
 
 /** The ports of masquerade and redirect; default those of the packet. */
 export interface PortNat {
+  /** The port, or a range. */
   port?: JsonExpression;
+  /** 'random', 'fully-random' or 'persistent'. */
   flags?: NatFlag | NatFlag[];
+  /** 'interval', 'prefix' or 'concat': what the values of a map are. */
   type_flags?: NatTypeFlag | NatTypeFlag[];
 }
 
@@ -46,6 +49,7 @@ export interface PortNat {
 export interface AddressNat extends PortNat {
   /** The family of the address, in tables of family inet. */
   family?: AddressFamily;
+  /** The address, or a range. */
   addr?: JsonExpression;
 }
 

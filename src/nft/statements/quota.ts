@@ -9,10 +9,15 @@ import { BYTE_UNITS, type ByteUnit, inLargestUnit, readBytes } from './units.ts'
 
 /** Ends the rule once so many bytes have passed; inverted, until then. */
 export interface Quota {
+  /** The quota. */
   val: number | bigint;
+  /** Its unit. */
   val_unit?: ByteUnit;
+  /** How much is used. */
   used?: number | bigint;
+  /** Its unit. */
   used_unit?: ByteUnit;
+  /** Ends the rule until so much has passed. */
   inv?: boolean;
 }
 

@@ -64,49 +64,198 @@ const CONSTRUCTS = {
 
 /** A chain without a name, which belongs to the rule that jumps to it. `apply` makes it. nft has this in its text only. */
 export interface OwnChain {
-  rules: { expr: Statement[]; comment?: string }[];
+  /** The rules of the chain. */
+  rules: {
+    /** The statements of the rule. */
+    expr: Statement[];
+    /** A comment, as nft shows it. */
+    comment?: string;
+  }[];
 }
 
 /** One statement of a rule. */
 export type Statement =
   | VerdictExpression
   /** `jump { ... }`: goes through these rules, and comes back. */
-  | { jump: OwnChain }
-  | { goto: OwnChain }
+  | {
+      /** Goes on in another chain, and comes back. */
+      jump: OwnChain;
+    }
+  | {
+      /** Goes on in another chain, and does not come back. */
+      goto: OwnChain;
+    }
   | Stateful
-  | { match: Match }
+  | {
+      /** Ends the rule for packets that do not match. */
+      match: Match;
+    }
   /** Writes a field, the packet's meta data, or the connection's. */
-  | { mangle: { key: PacketExpression; value: JsonExpression } }
+  | {
+      /** Writes a field. */
+      mangle: {
+        /** The field, or the key of the map. */
+        key: PacketExpression;
+        /** The new value. */
+        value: JsonExpression;
+      };
+    }
   /** A map from keys to verdicts. */
-  | { vmap: { key: JsonExpression; data: JsonExpression } }
-  | { snat: AddressNat | null }
-  | { dnat: AddressNat | null }
-  | { masquerade: PortNat | null }
-  | { redirect: PortNat | null }
-  | { log: Log | null }
-  | { reject: Reject | null }
-  | { queue: { num?: JsonExpression; flags?: QueueFlag | QueueFlag[] } | null }
-  | { set: SetStatement }
-  | { map: MapStatement }
+  | {
+      /** The verdict that a map has for a key. */
+      vmap: {
+        /** The field, or the key of the map. */
+        key: JsonExpression;
+        /** The map: its pairs, or its name with '@'. */
+        data: JsonExpression;
+      };
+    }
+  | {
+      /** Rewrites the source of connections. */
+      snat: AddressNat | null;
+    }
+  | {
+      /** Rewrites the destination of connections. */
+      dnat: AddressNat | null;
+    }
+  | {
+      /** Rewrites the source to the address of the device. */
+      masquerade: PortNat | null;
+    }
+  | {
+      /** Sends the packet to this host. */
+      redirect: PortNat | null;
+    }
+  | {
+      /** Logs the packet. */
+      log: Log | null;
+    }
+  | {
+      /** Drops the packet and tells its sender. */
+      reject: Reject | null;
+    }
+  | {
+      /** Hands the packet to a program. */
+      queue: {
+        /** The queue, or a range. */
+        num?: JsonExpression;
+        /** 'bypass' and 'fanout'. */
+        flags?: QueueFlag | QueueFlag[];
+      } | null;
+    }
+  | {
+      /** Changes a set. */
+      set: SetStatement;
+    }
+  | {
+      /** Changes a map. */
+      map: MapStatement;
+    }
   /** A dynamic set in the words of nft before 0.9.1. It becomes a named set, which stays when the rule is deleted. */
-  | { meter: { name: string; key: JsonExpression; stmt: Stateful; size?: number } }
-  | { flow: { op: 'add'; flowtable: string } }
-  | { fwd: { dev: JsonExpression; family?: AddressFamily; addr?: JsonExpression } }
-  | { dup: { addr: JsonExpression; dev?: JsonExpression } }
-  | { notrack: null }
-  | { tproxy: { family?: AddressFamily; addr?: JsonExpression; port?: JsonExpression } }
-  | { synproxy: SynproxyOptions | null | ObjectReferenceExpression }
+  | {
+      /** Changes a set of its own; nft's older form. */
+      meter: {
+        /** The name. */
+        name: string;
+        /** The field, or the key of the map. */
+        key: JsonExpression;
+        /** The states that each element gets. */
+        stmt: Stateful;
+        /** The largest number of elements. */
+        size?: number;
+      };
+    }
+  | {
+      /** Lets a flowtable forward the rest of the connection. */
+      flow: {
+        /** 'add'. */
+        op: 'add';
+        /** Its name, with '@'. */
+        flowtable: string;
+      };
+    }
+  | {
+      /** Sends the packet out by another device. */
+      fwd: {
+        /** The device. */
+        dev: JsonExpression;
+        /** The family of the address. */
+        family?: AddressFamily;
+        /** The address. */
+        addr?: JsonExpression;
+      };
+    }
+  | {
+      /** Sends a copy to another host. */
+      dup: {
+        /** The address. */
+        addr: JsonExpression;
+        /** The device. */
+        dev?: JsonExpression;
+      };
+    }
+  | {
+      /** Keeps the packet out of connection tracking. */
+      notrack: null;
+    }
+  | {
+      /** Gives the packet to a local socket. */
+      tproxy: {
+        /** The family of the address. */
+        family?: AddressFamily;
+        /** The address. */
+        addr?: JsonExpression;
+        /** The port of the socket. */
+        port?: JsonExpression;
+      };
+    }
+  | {
+      /** Answers handshakes in the server's place. */
+      synproxy: SynproxyOptions | null | ObjectReferenceExpression;
+    }
   /** Takes an option out of the TCP header. */
-  | { reset: { 'tcp option': TcpOptionReference } }
-  | { secmark: ObjectReferenceExpression }
-  | { tunnel: ObjectReferenceExpression }
-  | { 'ct helper': ObjectReferenceExpression }
-  | { 'ct timeout': ObjectReferenceExpression }
-  | { 'ct expectation': ObjectReferenceExpression }
+  | {
+      /** Takes a TCP option out of the header. */
+      reset: {
+        /** The option. */
+        'tcp option': TcpOptionReference;
+      };
+    }
+  | {
+      /** Gives the packet a security context. */
+      secmark: ObjectReferenceExpression;
+    }
+  | {
+      /** Gives the packet the settings of a tunnel. */
+      tunnel: ObjectReferenceExpression;
+    }
+  | {
+      /** Gives the connection a helper. */
+      'ct helper': ObjectReferenceExpression;
+    }
+  | {
+      /** Gives the connection timeouts. */
+      'ct timeout': ObjectReferenceExpression;
+    }
+  | {
+      /** Expects another connection. */
+      'ct expectation': ObjectReferenceExpression;
+    }
   /** A match or target of xtables: nft prints it, and cannot read it. */
-  | { xt: { type: string; name: string } | null }
+  | {
+      /** A match or target of xtables. */
+      xt: {
+        /** 'match' or 'target'. */
+        type: string;
+        /** The name. */
+        name: string;
+      } | null;
+    }
   /** The kernel's own expressions, where nft has no words. */
-  | { raw: Expression[] };
+  | {
+      /** Expressions of the kernel that nft has no words for. */
+      raw: Expression[];
+    };
 
 type StatementOf<C> = C extends Construct<infer S, infer _> ? S : never;
 /** A statement as it was read from the kernel's expressions, before it is put into words. */

@@ -40,9 +40,26 @@ export type RejectCode<M extends Message = Message> = keyof Codes[M] | number;
  * message; with a type alone, the code is 0.
  */
 export type Reject =
-  | { type: 'tcp reset'; expr?: never }
-  | { [M in Message]: { type: M; expr?: RejectCode<M> } }[Message]
-  | { type?: never; expr?: RejectCode<'icmpx'> };
+  | {
+      /** The kind of answer. */
+      type: 'tcp reset';
+      /** The code of the answer. */
+      expr?: never;
+    }
+  | {
+      [M in Message]: {
+        /** The kind of answer. */
+        type: M;
+        /** The code of the answer. */
+        expr?: RejectCode<M>;
+      };
+    }[Message]
+  | {
+      /** The kind of answer. */
+      type?: never;
+      /** The code of the answer. */
+      expr?: RejectCode<'icmpx'>;
+    };
 
 export interface RejectStatement {
   kind: 'reject';

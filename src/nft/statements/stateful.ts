@@ -23,11 +23,26 @@ export type ObjectReferenceExpression = JsonExpression;
 /** A statement with a state of its own, which elements of sets can have, too. */
 export type Stateful =
   /** Counts packets and bytes; as a string, the counter of that name. */
-  | { counter: CounterState | null | ObjectReferenceExpression }
-  | { quota: Quota | ObjectReferenceExpression }
-  | { limit: Limit | ObjectReferenceExpression }
-  | { last: LastState }
-  | { 'ct count': CtCount };
+  | {
+      /** Counts packets and bytes. */
+      counter: CounterState | null | ObjectReferenceExpression;
+    }
+  | {
+      /** Ends the rule once so much has passed. */
+      quota: Quota | ObjectReferenceExpression;
+    }
+  | {
+      /** Ends the rule for what exceeds a rate. */
+      limit: Limit | ObjectReferenceExpression;
+    }
+  | {
+      /** Remembers when the rule was last passed. */
+      last: LastState;
+    }
+  | {
+      /** Ends the rule while there are more connections. */
+      'ct count': CtCount;
+    };
 
 type StatementOf<R> = R extends { read(expression: never): infer S } ? S : never;
 /** A statement as it was read from the kernel's expression. */

@@ -17,8 +17,11 @@ const FLAGS = /* @__PURE__ */ Object.keys(SYNPROXY_FLAGS) as SynproxyFlag[];
 
 /** The options of a SYN proxy, which it sends in the server's place. */
 export interface SynproxyOptions {
+  /** The maximum segment size, 1 to 65535. */
   mss?: number;
+  /** The window scale, 0 to 14. */
   wscale?: number;
+  /** 'timestamp' and 'sack-perm': the options of the answers. */
   flags?: SynproxyFlag | SynproxyFlag[];
 }
 

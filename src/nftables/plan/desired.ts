@@ -17,6 +17,7 @@ import { kernelForm } from './content.ts';
  * have.
  */
 export interface DesiredRuleset {
+  /** The tables. */
   tables: readonly Table[];
   /** Of base chains of one hook and priority, the kernel asks the last one of this list first. */
   chains?: readonly Chain[];
@@ -24,7 +25,9 @@ export interface DesiredRuleset {
   sets?: readonly (NewMap | SetEntry)[];
   /** In their order within each chain. */
   rules?: readonly (Rule | RuleEntry)[];
+  /** The named objects: counters, quotas, limits and others. */
   objects?: readonly NftObject[];
+  /** The flowtables. */
   flowtables?: readonly Flowtable[];
   /** Of a ruleset that was read: it says nothing about what is wanted. */
   generation?: number;

@@ -33,7 +33,12 @@ const MANY = 8;
  * @example
  * console.log(formatPlan(await nft.plan({ tables: [] }, { comment: 'ours' })));
  */
-export function formatPlan({ operations }: { operations: readonly TransactionOperation[] }): string {
+export function formatPlan({
+  operations,
+}: {
+  /** The operations, in their order. */
+  operations: readonly TransactionOperation[];
+}): string {
   return operations.map(operation => `${printable(line(operation))}\n`).join('');
 }
 
@@ -83,9 +88,30 @@ function plain(value: unknown): string {
  * them. `flag`: tables that this socket owns (Linux 5.12): nobody else can change them, and they go when it is closed.
  */
 export type TableOwner =
-  | { comment: string; prefix?: never; flag?: never }
-  | { prefix: string; comment?: never; flag?: never }
-  | { flag: true; comment?: never; prefix?: never };
+  | {
+      /** The owner's tables have this comment. */
+      comment: string;
+      /** The owner's tables have names that begin so. */
+      prefix?: never;
+      /** The owner's tables are those of this socket (flag owner). */
+      flag?: never;
+    }
+  | {
+      /** The owner's tables have names that begin so. */
+      prefix: string;
+      /** The owner's tables have this comment. */
+      comment?: never;
+      /** The owner's tables are those of this socket (flag owner). */
+      flag?: never;
+    }
+  | {
+      /** The owner's tables are those of this socket (flag owner). */
+      flag: true;
+      /** The owner's tables have this comment. */
+      comment?: never;
+      /** The owner's tables have names that begin so. */
+      prefix?: never;
+    };
 
 /** The operations that make the tables as desired, as data. */
 export interface RulesetPlan {

@@ -17,6 +17,7 @@ import { READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
 
 /** Where to look; what is left out does not narrow it. */
 export interface ListFilter extends ReadingOptions {
+  /** Only tables of this family. */
   family?: Family;
   /** With `family`: only what is in this table. */
   table?: string;
@@ -33,13 +34,19 @@ export type SetEntry = NftSet & { elements?: WireElement[] };
 
 /** The objects of a namespace, all of one generation. */
 export interface Ruleset {
+  /** The generation of the ruleset. */
   generation: number;
+  /** The tables. */
   tables: Table[];
+  /** The chains. */
   chains: Chain[];
+  /** The sets and maps. */
   sets: SetEntry[];
+  /** The rules, in their order within each chain. */
   rules: RuleEntry[];
   /** Counters, quotas, limits and other objects with a name. */
   objects: NftObject[];
+  /** The flowtables. */
   flowtables: Flowtable[];
 }
 

@@ -12,6 +12,7 @@ export interface ReadingOptions {
   timeoutMs?: number;
   /** Milliseconds for which the promise form works before it lets the event loop run: 1 to 1,000; default 5, or what the fleet says. */
   maxPauseMs?: number;
+  /** Ends the call: before the send, and between reads. */
   signal?: AbortSignal;
 }
 

@@ -16,18 +16,89 @@ import { readSet, requestFor } from '../request.ts';
  * its table's; those of a set's elements, all of them or some; or the objects and rules of a table, or of all (of a family).
  */
 export type ResetReference =
-  | { counter: { family: Family; table: string; name?: string } }
-  | { quota: { family: Family; table: string; name?: string } }
-  | { rule: { family: Family; table: string; chain?: string; handle?: bigint } }
-  | { set: { family: Family; table: string; name: string } }
-  | { element: { family: Family; table: string; set: string; elements: ElementValue[] } }
-  | { table: { family: Family; name: string } }
-  | { ruleset: { family?: Family } };
+  | {
+      /** One counter, or all of a table. */
+      counter: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family: Family;
+        /** The name of the table; as a key, all of one table. */
+        table: string;
+        /** Its name. */
+        name?: string;
+      };
+    }
+  | {
+      /** One quota, or all of a table. */
+      quota: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family: Family;
+        /** The name of the table; as a key, all of one table. */
+        table: string;
+        /** Its name. */
+        name?: string;
+      };
+    }
+  | {
+      /** One rule, or all of a chain or table. */
+      rule: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family: Family;
+        /** The name of the table; as a key, all of one table. */
+        table: string;
+        /** The name of the chain. */
+        chain?: string;
+        /** The kernel's number for it. */
+        handle?: bigint;
+      };
+    }
+  | {
+      /** The states of all elements of a set. */
+      set: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family: Family;
+        /** The name of the table; as a key, all of one table. */
+        table: string;
+        /** Its name. */
+        name: string;
+      };
+    }
+  | {
+      /** The states of some elements of a set. */
+      element: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family: Family;
+        /** The name of the table; as a key, all of one table. */
+        table: string;
+        /** The states of all elements of a set. */
+        set: string;
+        /** The elements, with their values before. */
+        elements: ElementValue[];
+      };
+    }
+  | {
+      /** The name of the table; as a key, all of one table. */
+      table: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family: Family;
+        /** Its name. */
+        name: string;
+      };
+    }
+  | {
+      /** All counters and quotas. */
+      ruleset: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family?: Family;
+      };
+    };
 
 /** The values from before. Lists that the reference does not concern are empty. */
 export interface ResetValues {
+  /** The counters and quotas, with their values before. */
   objects: NftObject[];
+  /** The rules, with their values before. */
   rules: RuleEntry[];
+  /** The elements, with their values before. */
   elements: WireElement[];
 }
 

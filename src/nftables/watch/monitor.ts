@@ -20,6 +20,7 @@ export type EventKind = 'table' | 'chain' | 'rule' | 'set' | 'element' | 'object
 
 /** What a monitor follows. */
 export interface MonitorOptions {
+  /** Only tables of this family. */
   family?: Family;
   /** With `family`: only what is in this table. */
   table?: string;
@@ -44,25 +45,64 @@ interface EventObjects {
   chain: Chain;
   set: NftSet;
   /** Elements of one set; several events may follow each other. */
-  element: { family: Family; table: string; set: string; as: 'wire'; elements: WireElement[] };
+  element: {
+    /** Only tables of this family. */
+    family: Family;
+    /** The name of the table. */
+    table: string;
+    /** The name of the set. */
+    set: string;
+    /** 'wire': in the kernel's form. */
+    as: 'wire';
+    /** The elements. */
+    elements: WireElement[];
+  };
   object: NftObject;
   flowtable: Flowtable;
 }
 
 /** One change. 'new' is also an object that was changed: it has its handle, and its present content. */
 export type RulesetEvent =
-  | { [K in keyof EventObjects]: { action: 'new' | 'delete'; kind: K; object: EventObjects[K] } }[keyof EventObjects]
-  | { action: 'new'; kind: 'rule'; object: RuleEntry; placement: RulePlacement }
-  | { action: 'delete'; kind: 'rule'; object: RuleEntry };
+  | {
+      [K in keyof EventObjects]: {
+        /** Whether it is new or gone. */
+        action: 'new' | 'delete';
+        /** The kind of object. */
+        kind: K;
+        /** The object. */
+        object: EventObjects[K];
+      };
+    }[keyof EventObjects]
+  | {
+      /** Whether it is new or gone. */
+      action: 'new';
+      /** The kind of object. */
+      kind: 'rule';
+      /** The object. */
+      object: RuleEntry;
+      /** Where the rule stands in its chain. */
+      placement: RulePlacement;
+    }
+  | {
+      /** Whether it is new or gone. */
+      action: 'delete';
+      /** The kind of object. */
+      kind: 'rule';
+      /** The object. */
+      object: RuleEntry;
+    };
 
 /** What one transaction changed, in the order in which it did. */
 export interface TransactionEvents {
+  /** What the item is. */
   type: 'transaction';
   /** The generation that it made. */
   generation: number;
   /** Who committed it: as seen from the namespace of processes that the kernel was asked from. */
   processId?: number;
+  /** The name of the process that made the change. */
   processName?: string;
+  /** What has changed. */
   events: RulesetEvent[];
 }
 
@@ -71,9 +111,13 @@ export interface TransactionEvents {
  * order rules stand.
  */
 export interface StateEvent {
+  /** What the item is. */
   type: 'state';
+  /** Why the state comes: it is the first, or events were lost. */
   reason: 'initial' | 'lost' | 'unclear';
+  /** The generation of the ruleset. */
   generation: number;
+  /** All that there is. */
   ruleset: Ruleset;
 }
 

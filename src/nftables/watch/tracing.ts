@@ -9,6 +9,7 @@ import { checkSignal } from '../../signal.ts';
 
 /** Which steps of packets a trace follows. */
 export interface TraceOptions {
+  /** Only tables of this family; of a step, that of the table. */
   family?: Family;
   /** With `family`: only steps in this table. */
   table?: string;
@@ -19,7 +20,10 @@ export interface TraceOptions {
 }
 
 /** A step with the family of its table. Those of one packet have the same `id`; the first has the packet's headers. */
-export type TraceEvent = { family: MessageFamily } & TraceStep;
+export type TraceEvent = {
+  /** Only tables of this family; of a step, that of the table. */
+  family: MessageFamily;
+} & TraceStep;
 
 /**
  * The way of packets through the rules: of those that a rule with `meta nftrace set 1` has marked.

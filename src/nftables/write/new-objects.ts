@@ -13,14 +13,31 @@ import type { Rule } from '../../nft/rule.ts';
 import type { SetDescription, SetType } from '../../nft/set-types.ts';
 
 /** What identifies a table, chain, set, object or flowtable: its name, or the kernel's number for it. */
-type Reference<Place> = Place & ({ name: string; handle?: bigint } | { name?: undefined; handle: bigint });
+type Reference<Place> = Place &
+  (
+    | {
+        /** Its name; left out where the handle is given. */
+        name: string;
+        /** The kernel's number for it, in the place of its name. */
+        handle?: bigint;
+      }
+    | {
+        /** Its name; left out where the handle is given. */
+        name?: undefined;
+        /** The kernel's number for it, in the place of its name. */
+        handle: bigint;
+      }
+  );
 interface InFamily {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
 }
 interface InTable extends InFamily {
+  /** The table. */
   table: string;
 }
 interface InChain extends InTable {
+  /** The name of the chain. */
   chain: string;
 }
 
@@ -41,13 +58,17 @@ export interface NewSet extends InTable, Partial<Omit<NftSet, ReadOnlySetFields>
   autoMerge?: boolean;
   /** Each element gets them: counters, limits, quotas ... */
   expressions?: Expression[];
+  /** The field in nft's JSON. */
   expression?: Expression;
   /** Its first elements: values, or as they were read, in the kernel's form. */
   elements?: GivenElement[];
   /** In sets of ranges, marks what lies before the first one as not belonging to the set, as nft does. */
   leadingEnd?: boolean;
+  /** The kernel's number for it, in the place of its name. */
   handle?: bigint;
+  /** The kernel's implementation of the set. Read only. */
   backend?: string;
+  /** How many. */
   count?: number;
 }
 
@@ -66,6 +87,7 @@ export interface NewElements extends InTable {
   set?: string;
   /** The set by the number that it has within this transaction. */
   setId?: number;
+  /** The elements. */
   elements: GivenElement[];
   /**
    * The form of the elements: 'wire' is the kernel's, in which a range has its beginning and its end apart. It is needed only where all that there
@@ -76,7 +98,12 @@ export interface NewElements extends InTable {
    * What the set is like, which says how values become bytes. It is known where the set is made in the same transaction; where it is left out,
    * `commit` asks the kernel (some microseconds), and the transaction is bound to the generation of its reply.
    */
-  type?: { key?: SetType; data?: SetType | 'verdict' } & SetDescription;
+  type?: {
+    /** The type of the keys. */
+    key?: SetType;
+    /** The type of the values. */
+    data?: SetType | 'verdict';
+  } & SetDescription;
   /** In sets of ranges, marks what lies before the first one as not belonging to the set, as nft does in a set that was empty. */
   leadingEnd?: boolean;
 }
@@ -139,52 +166,141 @@ type Kinds = ObjectKinds;
 /** `objects()` gives the fields in `data`, beside the type: that is taken, too. */
 type NamedObject =
   | { [K in keyof Kinds]: { [P in K]: NewObjectOf<Kinds[K]> | NftObjectOf<Kinds[K]> } }[keyof Kinds]
-  | { object: NftObject };
+  | {
+      /** A named object. */
+      object: NftObject;
+    };
 type NamedObjectReference =
   | { [K in keyof Kinds]: { [P in K]: Reference<InTable> } }[keyof Kinds]
-  | { object: Reference<InTable> & Pick<NftObject, 'type'> };
+  | {
+      /** A named object. */
+      object: Reference<InTable> & Pick<NftObject, 'type'>;
+    };
 
 /** One object under the name of its kind, for `add`. */
 export type NewObject =
-  | { table: Table }
-  | { chain: Chain }
-  | { rule: Rule }
-  | { set: NewSet }
-  | { map: NewMap }
-  | { element: NewElements }
-  | { flowtable: Flowtable }
+  | {
+      /** The table. */
+      table: Table;
+    }
+  | {
+      /** The name of the chain. */
+      chain: Chain;
+    }
+  | {
+      /** A rule. */
+      rule: Rule;
+    }
+  | {
+      /** A set. */
+      set: NewSet;
+    }
+  | {
+      /** A map. */
+      map: NewMap;
+    }
+  | {
+      /** Elements of a set or map. */
+      element: NewElements;
+    }
+  | {
+      /** A flowtable. */
+      flowtable: Flowtable;
+    }
   | NamedObject;
 
 /** For `create`: rules are never there already. */
 export type CreatedObject = Exclude<NewObject, { rule: Rule }>;
 
 /** One rule: by its handle, or by its place in its chain, counted from 0, which `commit` looks up. */
-export type RuleReference = InChain & ({ handle: bigint; index?: undefined } | { index: number; handle?: undefined });
+export type RuleReference = InChain &
+  (
+    | {
+        /** The kernel's number for it, in the place of its name. */
+        handle: bigint;
+        /** The rule's place in its chain, in the place of its handle. */
+        index?: undefined;
+      }
+    | {
+        /** The rule's place in its chain, in the place of its handle. */
+        index: number;
+        /** The kernel's number for it, in the place of its name. */
+        handle?: undefined;
+      }
+  );
 
 /** Elements that are to go. A map's values need not be given. */
 export type ElementsReference = Omit<NewElements, 'leadingEnd'>;
 
 /** The object to remove, under the name of its kind. */
 export type ObjectReference =
-  | { table: Reference<InFamily> }
-  | { chain: Reference<InTable> }
-  | { rule: RuleReference }
-  | { set: Reference<InTable> }
-  | { map: Reference<InTable> }
-  | { element: ElementsReference }
-  | { flowtable: Reference<InTable> }
+  | {
+      /** The table. */
+      table: Reference<InFamily>;
+    }
+  | {
+      /** The name of the chain. */
+      chain: Reference<InTable>;
+    }
+  | {
+      /** A rule. */
+      rule: RuleReference;
+    }
+  | {
+      /** A set. */
+      set: Reference<InTable>;
+    }
+  | {
+      /** A map. */
+      map: Reference<InTable>;
+    }
+  | {
+      /** Elements of a set or map. */
+      element: ElementsReference;
+    }
+  | {
+      /** A flowtable. */
+      flowtable: Reference<InTable>;
+    }
   | NamedObjectReference;
 
 /** The object to empty: a table or chain of its rules, a set or map of its elements, a namespace (or one family in it) of its tables. */
 export type FlushReference =
-  | { table: InFamily & { name: string } }
-  | { chain: ChainKey }
-  | { set: InTable & { name: string } }
-  | { map: InTable & { name: string } }
-  | { ruleset: Partial<InFamily> };
+  | {
+      /** The table. */
+      table: InFamily & {
+        /** Its name; left out where the handle is given. */
+        name: string;
+      };
+    }
+  | {
+      /** The name of the chain. */
+      chain: ChainKey;
+    }
+  | {
+      /** A set. */
+      set: InTable & {
+        /** Its name; left out where the handle is given. */
+        name: string;
+      };
+    }
+  | {
+      /** A map. */
+      map: InTable & {
+        /** Its name; left out where the handle is given. */
+        name: string;
+      };
+    }
+  | {
+      /** All tables. */
+      ruleset: Partial<InFamily>;
+    };
 
 /** A chain by its name, which `commit` looks up, or by its handle; and its new name. */
-export type ChainRename = Reference<InTable> & { newName: string };
+export type ChainRename = Reference<InTable> & {
+  /** The new name. */
+  newName: string;
+};
 
 /** A rule in the place of another. */
 export type ReplacedRule = Rule & ({ handle: bigint } | { index: number });

@@ -14,7 +14,10 @@ export type ParameterType =
   /** 0 to 2^32-1. */
   | 'mark'
   /** A prefix of the log, or a comment: at most so many bytes, for which room is kept. */
-  | { text: number };
+  | {
+      /** The most bytes of the text. */
+      text: number;
+    };
 
 type ValueOf<T extends ParameterType> = T extends 'ipv4' | 'ipv6' | { text: number } ? string : number;
 type ValuesOf<P extends Record<string, ParameterType>> = { [K in keyof P]: ValueOf<P[K]> };

@@ -89,7 +89,9 @@ const BOND = attributes('IFLA_BOND', {
   active: opt(attribute(C.IFLA_BOND_ACTIVE_SLAVE, DEVICE_INDEX)),
   /** Time between two checks of the parts' links; 0 means never. A value above 0 sets `arpIntervalMilliseconds` to 0. */
   miimonMilliseconds: opt(u32ne(C.IFLA_BOND_MIIMON)),
+  /** Milliseconds that a link must be up before it is used. */
   upDelayMilliseconds: opt(u32ne(C.IFLA_BOND_UPDELAY)),
+  /** Milliseconds that a link must be down before it is not used. */
   downDelayMilliseconds: opt(u32ne(C.IFLA_BOND_DOWNDELAY)),
   /** Trust the driver about the state of a link. */
   useCarrier: opt(attribute(C.IFLA_BOND_USE_CARRIER, BOOLEAN)),

@@ -81,11 +81,15 @@ const BRIDGE = attributes('IFLA_BR', {
   rootPathCost: opt(u32ne(C.IFLA_BR_ROOT_PATH_COST)),
   /** STP has detected a change of the topology. */
   topologyChange: opt(u8(C.IFLA_BR_TOPOLOGY_CHANGE)),
+  /** Whether a change of the topology was noticed. Read only. */
   topologyChangeDetected: opt(u8(C.IFLA_BR_TOPOLOGY_CHANGE_DETECTED)),
   /** The time that remains on the timers of STP and of the forwarding table. */
   helloTimerCentiseconds: opt(u64ne(C.IFLA_BR_HELLO_TIMER)),
+  /** Hundredths of a second until the next notification. Read only. */
   topologyNotificationTimerCentiseconds: opt(u64ne(C.IFLA_BR_TCN_TIMER)),
+  /** Hundredths of a second until the change is over. Read only. */
   topologyChangeTimerCentiseconds: opt(u64ne(C.IFLA_BR_TOPOLOGY_CHANGE_TIMER)),
+  /** Hundredths of a second until old entries are removed. Read only. */
   collectionTimerCentiseconds: opt(u64ne(C.IFLA_BR_GC_TIMER)),
   /** The address to which STP sends its frames: 01:80:c2:00:00:00. */
   groupAddress: opt(attribute(C.IFLA_BR_GROUP_ADDR, HARDWARE_ADDRESS)),
@@ -97,19 +101,29 @@ const BRIDGE = attributes('IFLA_BR', {
   multicastQueryAddress: opt(attribute(C.IFLA_BR_MCAST_QUERY_USE_IFADDR, BOOLEAN)),
   /** The bridge sends queries for members itself. */
   multicastQuerier: opt(attribute(C.IFLA_BR_MCAST_QUERIER, BOOLEAN)),
+  /** The querier that was seen, as the kernel's attributes in hex. Read only. */
   multicastQuerierState: opt(bytes(C.IFLA_BR_MCAST_QUERIER_STATE)),
+  /** Not used by the kernel any more. */
   multicastHashElasticity: opt(u32ne(C.IFLA_BR_MCAST_HASH_ELASTICITY)),
   /** The largest number of groups, a power of two. */
   multicastHashMax: opt(u32ne(C.IFLA_BR_MCAST_HASH_MAX)),
   /** The number of queries for the last member of a group. */
   multicastLastMemberCount: opt(u32ne(C.IFLA_BR_MCAST_LAST_MEMBER_CNT)),
+  /** How many queries are sent at the start. */
   multicastStartupQueryCount: opt(u32ne(C.IFLA_BR_MCAST_STARTUP_QUERY_CNT)),
+  /** Hundredths of a second between queries after a member left. */
   multicastLastMemberCentiseconds: opt(u64ne(C.IFLA_BR_MCAST_LAST_MEMBER_INTVL)),
+  /** Hundredths of a second after which a silent member is gone. */
   multicastMembershipCentiseconds: opt(u64ne(C.IFLA_BR_MCAST_MEMBERSHIP_INTVL)),
+  /** Hundredths of a second after which a silent querier is gone. */
   multicastQuerierCentiseconds: opt(u64ne(C.IFLA_BR_MCAST_QUERIER_INTVL)),
+  /** Hundredths of a second between queries. */
   multicastQueryCentiseconds: opt(u64ne(C.IFLA_BR_MCAST_QUERY_INTVL)),
+  /** Hundredths of a second that members have to answer. */
   multicastQueryResponseCentiseconds: opt(u64ne(C.IFLA_BR_MCAST_QUERY_RESPONSE_INTVL)),
+  /** Hundredths of a second between queries at the start. */
   multicastStartupQueryCentiseconds: opt(u64ne(C.IFLA_BR_MCAST_STARTUP_QUERY_INTVL)),
+  /** Count multicast messages. */
   multicastStatistics: opt(attribute(C.IFLA_BR_MCAST_STATS_ENABLED, BOOLEAN)),
   /** 2 or 3. */
   igmpVersion: opt(u8(C.IFLA_BR_MCAST_IGMP_VERSION)),
@@ -159,6 +173,7 @@ export type BridgeSettings = Bridge;
 
 /** A new bridge. */
 export interface NewBridge extends NewLink {
+  /** The settings of the bridge. */
   bridge?: BridgeSettings;
 }
 

@@ -1,4 +1,4 @@
-import { attributes, type Infer } from '../../codec/index.ts';
+import { attributes, type Infer, type ShapeOf } from '../../codec/index.ts';
 import { LinkKind, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 import { GRE4, hasKeyFlags, refusalsOfTunnel, withKeyFlags } from './tunnel.ts';
@@ -6,7 +6,7 @@ import { GRE4, hasKeyFlags, refusalsOfTunnel, withKeyFlags } from './tunnel.ts';
 /** IFLA_INFO_DATA of a gre tunnel (net/ipv4/ip_gre.c). */
 const GRE = attributes('IFLA_GRE', GRE4);
 /** The settings of a gre tunnel, as the kernel reports them. */
-export type Gre = Omit<Infer<typeof GRE>, 'link'>;
+export type Gre = Omit<ShapeOf<typeof GRE4>, 'link'>;
 
 /** A new GRE tunnel over IPv4. */
 export type NewGre = NewLink & {

@@ -1,4 +1,4 @@
-import { attributes, type Infer } from '../../codec/index.ts';
+import { attributes, type Infer, type ShapeOf } from '../../codec/index.ts';
 import { LinkKind, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 import { GRE6, hasFlags, hasKeyFlags, refusalsOfTunnel, withKeyFlags } from './tunnel.ts';
@@ -6,7 +6,7 @@ import { GRE6, hasFlags, hasKeyFlags, refusalsOfTunnel, withKeyFlags } from './t
 /** IFLA_INFO_DATA of an ip6gre tunnel (net/ipv6/ip6_gre.c). */
 const IP6GRE = attributes('IFLA_GRE', GRE6);
 /** The settings of an ip6gre tunnel, as the kernel reports them. */
-export type Ip6gre = Omit<Infer<typeof IP6GRE>, 'link'>;
+export type Ip6gre = Omit<ShapeOf<typeof GRE6>, 'link'>;
 
 /** A new GRE tunnel over IPv6. */
 export type NewIp6gre = NewLink & {

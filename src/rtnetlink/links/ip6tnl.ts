@@ -1,13 +1,11 @@
-import { attribute, attributes, type Infer, named, opt, U8, u8, u32be } from '../../codec/index.ts';
+import { attribute, attributes, type Infer, named, opt, type ShapeOf, U8, u8, u32be } from '../../codec/index.ts';
 import * as C from '../../linux/if_tunnel.ts';
 import { IPV6 } from '../prefix.ts';
 import { LinkKind, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 import { hasFlags, IPTUN, ip6Flags, PAYLOADS, refusalsOfTunnel } from './tunnel.ts';
 
-/** IFLA_INFO_DATA of an ip6tnl tunnel (net/ipv6/ip6_tunnel.c). */
-const IP6TNL = attributes('IFLA_IPTUN', {
-  ...IPTUN,
+const ROWS = {
   /** The source address of the outer packets; '::' accepts packets to any local address. */
   local: opt(attribute(C.IFLA_IPTUN_LOCAL, IPV6)),
   /** The other end; '::' means none. */
@@ -18,10 +16,14 @@ const IP6TNL = attributes('IFLA_IPTUN', {
   encapsulationLimit: opt(u8(C.IFLA_IPTUN_ENCAP_LIMIT)),
   /** Traffic class and flow label of the outer packets, 0 to 2^28-1. */
   flowInfo: opt(u32be(C.IFLA_IPTUN_FLOWINFO)),
+  /** The flags of the tunnel. */
   flags: opt(ip6Flags(C.IFLA_IPTUN_FLAGS)),
-});
+};
+
+/** IFLA_INFO_DATA of an ip6tnl tunnel (net/ipv6/ip6_tunnel.c). */
+const IP6TNL = attributes('IFLA_IPTUN', { ...IPTUN, ...ROWS });
 /** The settings of an ip6tnl tunnel, as the kernel reports them. */
-export type Ip6tnl = Omit<Infer<typeof IP6TNL>, 'link'>;
+export type Ip6tnl = Omit<ShapeOf<typeof IPTUN & typeof ROWS>, 'link'>;
 
 /** A new tunnel of IPv6 or IPv4 in IPv6. */
 export type NewIp6tnl = NewLink & {

@@ -57,7 +57,10 @@ type DataOf<K> = K extends LinkKind<infer _N, infer _O, infer D> ? D : never;
 
 /** A new link of any kind: the kind, and the options of `createVeth`, `createBridge` and so on. */
 export type NewLinkOfKind = {
-  [K in Known as K['name']]: { kind: K['name'] } & (K extends LinkKind<infer _N, infer O, infer _D> ? O : never);
+  [K in Known as K['name']]: {
+    /** The kind of link. */
+    kind: K['name'];
+  } & (K extends LinkKind<infer _N, infer O, infer _D> ? O : never);
 }[Known['name']];
 
 /** A new link of a kind that the library does not decode, such as 'geneve'. */

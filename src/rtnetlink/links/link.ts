@@ -10,6 +10,7 @@ import {
   namedBits,
   nested,
   opt,
+  type ShapeOf,
   type Source,
   s32ne,
   string,
@@ -80,28 +81,51 @@ const OPERATIONAL_STATES = {
 
 /** `struct rtnl_link_stats64` as it is since Linux 2.6.35; later kernels add counters at its end. The names are the kernel's. */
 export const rtnl_link_stats64 = struct('rtnl_link_stats64', {
+  /** Packets received. */
   rx_packets: [8, U64_NE],
+  /** Packets sent. */
   tx_packets: [8, U64_NE],
+  /** Bytes received. */
   rx_bytes: [8, U64_NE],
+  /** Bytes sent. */
   tx_bytes: [8, U64_NE],
+  /** Packets received with an error. */
   rx_errors: [8, U64_NE],
+  /** Packets not sent because of an error. */
   tx_errors: [8, U64_NE],
+  /** Packets received and dropped for want of room. */
   rx_dropped: [8, U64_NE],
+  /** Packets dropped before they were sent. */
   tx_dropped: [8, U64_NE],
+  /** Multicast packets received. */
   multicast: [8, U64_NE],
+  /** Collisions. */
   collisions: [8, U64_NE],
+  /** Packets received with a wrong length. */
   rx_length_errors: [8, U64_NE],
+  /** Packets that did not fit into the receiver. */
   rx_over_errors: [8, U64_NE],
+  /** Packets received with a wrong checksum. */
   rx_crc_errors: [8, U64_NE],
+  /** Packets received with a wrong alignment. */
   rx_frame_errors: [8, U64_NE],
+  /** Packets lost because the receiver's FIFO was full. */
   rx_fifo_errors: [8, U64_NE],
+  /** Packets that the receiver has missed. */
   rx_missed_errors: [8, U64_NE],
+  /** Sends that were given up. */
   tx_aborted_errors: [8, U64_NE],
+  /** Sends that failed for want of a carrier. */
   tx_carrier_errors: [8, U64_NE],
+  /** Sends that failed because the FIFO was empty. */
   tx_fifo_errors: [8, U64_NE],
+  /** Heartbeat errors. */
   tx_heartbeat_errors: [8, U64_NE],
+  /** Late collisions. */
   tx_window_errors: [8, U64_NE],
+  /** Compressed packets received. */
   rx_compressed: [8, U64_NE],
+  /** Compressed packets sent. */
   tx_compressed: [8, U64_NE],
 });
 
@@ -172,8 +196,8 @@ function infoType(kinds: Iterable<AnyLinkKind>): Type<LinkInfo> {
 /** The type of an attribute that every reply contains, but another attribute says better. It is known, so it is skipped. */
 const LEFT_OUT: Type<true> = { kind: 'left out', write() {}, read: () => true };
 
-const ROWS = {
-  ...DEVICE_ROWS,
+/* Apart from those of all devices: what is spread out of another file loses its documentation in the declarations. */
+const OWN_ROWS = {
   /** The address to which the link layer sends broadcasts, or the remote end of a tunnel. */
   broadcast: opt(attribute(C.IFLA_BROADCAST, HARDWARE_ADDRESS)),
   /** Index of the device below (VLAN, macvlan) or of the other end (veth). */
@@ -202,13 +226,17 @@ const ROWS = {
   map: opt(attribute(C.IFLA_MAP, LEFT_OUT)),
   /** The number of users that want all packets of the wire, such as packet captures and bridges. */
   promiscuity: opt(u32ne(C.IFLA_PROMISCUITY)),
+  /** How many transmit queues it has. */
   transmitQueues: opt(u32ne(C.IFLA_NUM_TX_QUEUES)),
+  /** How many receive queues it has. */
   receiveQueues: opt(u32ne(C.IFLA_NUM_RX_QUEUES)),
   /** Whether the other side is connected. */
   carrier: opt(attribute(C.IFLA_CARRIER, BOOLEAN)),
   /** How often the carrier appeared or disappeared. */
   carrierChanges: opt(u32ne(C.IFLA_CARRIER_CHANGES)),
+  /** How often the carrier came. */
   carrierUpCount: opt(u32ne(C.IFLA_CARRIER_UP_COUNT)),
+  /** How often the carrier went. */
   carrierDownCount: opt(u32ne(C.IFLA_CARRIER_DOWN_COUNT)),
   /** This namespace's number for the namespace of `link` (ip netns list-id). Absent if both devices are in the same namespace. */
   linkNetnsId: opt(s32ne(C.IFLA_LINK_NETNSID)),
@@ -216,6 +244,7 @@ const ROWS = {
   protoDown: opt(attribute(C.IFLA_PROTO_DOWN, BOOLEAN)),
   /** The limits of `mtu`, in bytes; a maximum of 0 means no limit. */
   minMtu: opt(u32ne(C.IFLA_MIN_MTU)),
+  /** The largest MTU that it takes, in bytes. */
   maxMtu: opt(u32ne(C.IFLA_MAX_MTU)),
   /** Alternative names, by which the device is found too, up to 127 bytes each. */
   altNames: opt(list(C.IFLA_PROP_LIST, C.IFLA_ALT_IFNAME, deviceName(127))),
@@ -225,23 +254,30 @@ const ROWS = {
   permanentAddress: opt(attribute(C.IFLA_PERM_ADDRESS, HARDWARE_ADDRESS)),
   /** The hardware device under /sys/devices to which this network device belongs, and its bus: '0000:03:00.0' on 'pci'. */
   parentDevice: opt(string(C.IFLA_PARENT_DEV_NAME, 255)),
+  /** The bus of the parent device. */
   parentBus: opt(string(C.IFLA_PARENT_DEV_BUS_NAME, 255)),
   /** Size limits of packets: those that the stack cuts before sending (GSO, TSO), and those that it joins after receiving (GRO). */
   gsoMaxSegments: opt(u32ne(C.IFLA_GSO_MAX_SEGS)),
+  /** The most bytes of a packet that is segmented later (GSO). */
   gsoMaxBytes: opt(u32ne(C.IFLA_GSO_MAX_SIZE)),
+  /** The most bytes of packets that are put together (GRO). */
   groMaxBytes: opt(u32ne(C.IFLA_GRO_MAX_SIZE)),
+  /** The most bytes that the device segments itself (TSO). Read only. */
   tsoMaxBytes: opt(u32ne(C.IFLA_TSO_MAX_SIZE)),
+  /** The most segments that the device makes itself (TSO). Read only. */
   tsoMaxSegments: opt(u32ne(C.IFLA_TSO_MAX_SEGS)),
   /** The number of users that want all multicast packets. */
   allMulticast: opt(u32ne(C.IFLA_ALLMULTI)),
 };
+
+const ROWS = { ...DEVICE_ROWS, ...OWN_ROWS };
 
 /** The attributes of a link (IFLA_*). It decodes the data of these kinds. */
 function linkTable(kinds: Iterable<AnyLinkKind>) {
   return attributes('IFLA', { ...ROWS, info: opt(attribute(C.IFLA_LINKINFO, infoType(kinds))) });
 }
 
-export type LinkAttributes = Infer<ReturnType<typeof linkTable>>;
+export type LinkAttributes = ShapeOf<typeof DEVICE_ROWS & typeof OWN_ROWS> & { info?: LinkInfo };
 export type LinkHeader = Infer<typeof ifinfomsg>;
 
 /** The header of a message that identifies no device by index. */
@@ -260,6 +296,7 @@ export interface Link
   index: number;
   /** The kind, such as 'veth', 'bridge', 'dummy' or 'macvlan'; absent for lo and for hardware. */
   kind?: string;
+  /** The type of the device, such as 'ether' or 'loopback'. */
   type: LinkType | number;
   /** Whether the administrator has switched the device on. `operationalState` says whether it carries packets. */
   up: boolean;

@@ -46,6 +46,7 @@ const MACVLAN = attributes('IFLA_MACVLAN', {
   sourceCommand: opt(u32ne(C.IFLA_MACVLAN_MACADDR_MODE)),
   /** Mode 'source': the hardware addresses whose packets are accepted. */
   sources: opt(list(C.IFLA_MACVLAN_MACADDR_DATA, C.IFLA_MACVLAN_MACADDR, HARDWARE_ADDRESS)),
+  /** How many source addresses there are. Read only. */
   sourceCount: opt(u32ne(C.IFLA_MACVLAN_MACADDR_COUNT)),
   /** How many broadcast packets may wait, as this device requested (Linux 5.11). A new device has 1000. */
   broadcastQueue: opt(u32ne(C.IFLA_MACVLAN_BC_QUEUE_LEN)),

@@ -47,16 +47,23 @@ export const PORT = attributes('IFLA_BRPORT', {
   rootId: opt(bytes(C.IFLA_BRPORT_ROOT_ID, { min: 8, max: 8 })),
   /** STP: the bridge that connects this segment to the root. */
   designatedBridgeId: opt(bytes(C.IFLA_BRPORT_BRIDGE_ID, { min: 8, max: 8 })),
+  /** The port of the designated bridge. Read only. */
   designatedPort: opt(u16ne(C.IFLA_BRPORT_DESIGNATED_PORT)),
+  /** The cost of the way to the root from there. Read only. */
   designatedCost: opt(u16ne(C.IFLA_BRPORT_DESIGNATED_COST)),
   /** The port's number together with its priority. */
   portId: opt(u16ne(C.IFLA_BRPORT_ID)),
   /** The port's number in its bridge. */
   portNumber: opt(u16ne(C.IFLA_BRPORT_NO)),
+  /** Whether a change of the topology was acknowledged. Read only. */
   topologyChangeAcknowledged: opt(attribute(C.IFLA_BRPORT_TOPOLOGY_CHANGE_ACK, BOOLEAN)),
+  /** Whether a configuration message waits. Read only. */
   configurationPending: opt(attribute(C.IFLA_BRPORT_CONFIG_PENDING, BOOLEAN)),
+  /** Hundredths of a second until the root's message is too old. Read only. */
   messageAgeTimerCentiseconds: opt(u64ne(C.IFLA_BRPORT_MESSAGE_AGE_TIMER)),
+  /** Hundredths of a second until the next state. Read only. */
   forwardDelayTimerCentiseconds: opt(u64ne(C.IFLA_BRPORT_FORWARD_DELAY_TIMER)),
+  /** Hundredths of a second until a configuration may be sent. Read only. */
   holdTimerCentiseconds: opt(u64ne(C.IFLA_BRPORT_HOLD_TIMER)),
   /** Whether a multicast router is behind the port: 0 never, 1 if one was heard, 2 always, 3 for a while. A new port has 1. */
   multicastRouter: opt(u8(C.IFLA_BRPORT_MULTICAST_ROUTER)),
@@ -76,15 +83,19 @@ export const PORT = attributes('IFLA_BRPORT', {
   isolated: opt(attribute(C.IFLA_BRPORT_ISOLATED, BOOLEAN)),
   /** The port that takes over when this one has no carrier. */
   backupPort: opt(attribute(C.IFLA_BRPORT_BACKUP_PORT, DEVICE_INDEX)),
+  /** Whether the ring is open (MRP). Read only. */
   mrpRingOpen: opt(u8(C.IFLA_BRPORT_MRP_RING_OPEN)),
+  /** Whether the interconnection is open (MRP). Read only. */
   mrpInOpen: opt(u8(C.IFLA_BRPORT_MRP_IN_OPEN)),
   /** The largest number of hosts that are tracked for each group, from 1. */
   multicastHostsLimit: opt(u32ne(C.IFLA_BRPORT_MCAST_EHT_HOSTS_LIMIT)),
+  /** How many hosts are tracked. Read only. */
   multicastHosts: opt(u32ne(C.IFLA_BRPORT_MCAST_EHT_HOSTS_CNT)),
   /** Drop packets whose source address is not in the bridge's table (802.1X; Linux 5.18). */
   locked: opt(attribute(C.IFLA_BRPORT_LOCKED, BOOLEAN)),
   /** Learn unknown addresses of a locked port as locked entries (Linux 6.2). It needs `locked` and `learning`. */
   macAuthenticationBypass: opt(attribute(C.IFLA_BRPORT_MAB, BOOLEAN)),
+  /** How many groups the port has. Read only. */
   multicastGroups: opt(u32ne(C.IFLA_BRPORT_MCAST_N_GROUPS)),
   /** The largest number of groups that the port may join; 0 means no limit (Linux 6.3). */
   multicastMaxGroups: opt(u32ne(C.IFLA_BRPORT_MCAST_MAX_GROUPS)),

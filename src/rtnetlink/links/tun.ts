@@ -28,6 +28,7 @@ const TUN = attributes('IFLA_TUN', {
   multiQueue: opt(attribute(C.IFLA_TUN_MULTI_QUEUE, BOOLEAN)),
   /** How often the device is open, with `multiQueue`. */
   queues: opt(u32ne(C.IFLA_TUN_NUM_QUEUES)),
+  /** How many queues are switched off. Read only. */
   disabledQueues: opt(u32ne(C.IFLA_TUN_NUM_DISABLED_QUEUES)),
 });
 /** The settings of a tun or tap device, as the kernel reports them. */

@@ -36,9 +36,11 @@ export const PAYLOADS = { any: 0, ipip: 4, ipv6: 41, mpls: 137 } as const;
 const inUdp = (numbers: { type: number; flags: number; source: number; destination: number }) => ({
   /** 'fou' and 'gue' put the tunnel's packets into UDP (module fou). */
   encapsulation: opt(attribute(numbers.type, named(U16_NE, ENCAPSULATIONS))),
+  /** What the UDP header around the packets has. */
   encapsulationFlags: opt(attribute(numbers.flags, flags(U16_NE, ENCAPSULATION_FLAGS))),
   /** The UDP source port; 0 chooses a port for each flow. */
   encapsulationSourcePort: opt(u16be(numbers.source)),
+  /** The UDP destination port. */
   encapsulationDestinationPort: opt(u16be(numbers.destination)),
 });
 
@@ -126,6 +128,7 @@ export const GRE6 = {
   encapsulationLimit: opt(u8(C.IFLA_GRE_ENCAP_LIMIT)),
   /** Traffic class and flow label of the outer packets, 0 to 2^28-1. */
   flowInfo: opt(u32be(C.IFLA_GRE_FLOWINFO)),
+  /** The flags of the tunnel. */
   flags: opt(ip6Flags(C.IFLA_GRE_FLAGS)),
 };
 

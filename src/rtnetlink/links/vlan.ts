@@ -17,7 +17,12 @@ import { LinkKind, type Need, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 
 const ifla_vlan_flags = struct('ifla_vlan_flags', { flags: [4, U32_NE], mask: [4, U32_NE] });
-const ifla_vlan_qos_mapping = struct('ifla_vlan_qos_mapping', { from: [4, U32_NE], to: [4, U32_NE] });
+const ifla_vlan_qos_mapping = struct('ifla_vlan_qos_mapping', {
+  /** The priority that is mapped. */
+  from: [4, U32_NE],
+  /** The priority that it becomes. */
+  to: [4, U32_NE],
+});
 
 /** VLAN_FLAG_* (include/uapi/linux/if_vlan.h). */
 const FLAGS = { 'reorder-header': 1, gvrp: 2, 'loose-binding': 4, mvrp: 8, 'bridge-binding': 16 } as const;

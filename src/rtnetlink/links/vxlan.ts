@@ -19,7 +19,12 @@ import { checkHost, IPV4, IPV6 } from '../prefix.ts';
 import { LinkKind, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 
-const ifla_vxlan_port_range = struct('ifla_vxlan_port_range', { low: [2, U16_BE], high: [2, U16_BE] });
+const ifla_vxlan_port_range = struct('ifla_vxlan_port_range', {
+  /** The lowest port. */
+  low: [2, U16_BE],
+  /** The highest port. */
+  high: [2, U16_BE],
+});
 const DONT_FRAGMENT = { unset: C.VXLAN_DF_UNSET, set: C.VXLAN_DF_SET, inherit: C.VXLAN_DF_INHERIT } as const;
 /** The port that IANA assigned to VXLAN. */
 const PORT = 4789;
@@ -72,7 +77,9 @@ const VXLAN = attributes('IFLA_VXLAN', {
   udpZeroChecksum6Receive: opt(attribute(C.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, BOOLEAN)),
   /** Remote checksum offload for outgoing packets. */
   remoteChecksumTransmit: opt(attribute(C.IFLA_VXLAN_REMCSUM_TX, BOOLEAN)),
+  /** Remote checksum offload for incoming packets. */
   remoteChecksumReceive: opt(attribute(C.IFLA_VXLAN_REMCSUM_RX, BOOLEAN)),
+  /** Incoming packets with remote checksum offload get a whole checksum. */
   remoteChecksumNoPartial: opt(attribute(C.IFLA_VXLAN_REMCSUM_NOPARTIAL, PRESENCE)),
   /** Group based policy: packets carry their firewall mark. */
   groupPolicy: opt(attribute(C.IFLA_VXLAN_GBP, PRESENCE)),

@@ -137,6 +137,7 @@ export const RTAX = attributes('RTAX', {
   advertisedMss: opt(u32ne(C.RTAX_ADVMSS)),
   /** How far out of order a packet may arrive before another counts as lost. */
   reordering: opt(u32ne(C.RTAX_REORDERING)),
+  /** The hop limit of packets, 1 to 255. */
   hopLimit: opt(u32ne(C.RTAX_HOPLIMIT)),
   /** The number of segments that may be under way at the start of a connection. */
   initialCongestionWindow: opt(u32ne(C.RTAX_INITCWND)),

@@ -26,6 +26,7 @@ import type { NextHop, Route } from './route.ts';
 
 /** One of several next hops of a new route. It has a device, a router, or both. */
 export interface NewNextHop extends Partial<Omit<NextHop, 'onLink'>> {
+  /** The gateway is on the link, whatever the addresses of the device say. */
   onLink?: boolean;
 }
 

@@ -21,6 +21,7 @@ import {
 
 /** One of several next hops of a route. */
 export interface NextHop {
+  /** The device that packets leave by. */
   device?: string;
   /** The next router, IPv4 or IPv6. */
   via?: string;
@@ -28,9 +29,11 @@ export interface NextHop {
   weight: number;
   /** The router counts as reachable over `device`, even if no address says so. */
   onLink?: true;
+  /** The realm of the route. */
   realm?: number;
   /** Read-only; `onLink` sets 'onlink'. Bits without a name follow as one number. */
   flags: (RouteFlag | number)[];
+  /** Attributes that this library does not know, kept as they came. */
   unknown?: UnknownAttribute[];
 }
 
@@ -58,7 +61,9 @@ export interface Route
   table: RouteTable | number;
   /** Who added the route: 'kernel' for the networks of addresses, 'boot' for `ip route add` and, by default, for this library. */
   protocol: RouteProtocol | number;
+  /** How far the destination is: 'global', 'link', 'host' and others. */
   scope: Scope | number;
+  /** The type of the route: 'unicast', 'blackhole' and others. */
   type: RouteType | number;
   /** The type of service that packets must have. Absent for 0, which matches any. */
   tos?: number;
@@ -142,7 +147,9 @@ function readNextHop(hop: RawNextHop, nameOf: (index: number) => string | undefi
 export interface RouteFilter {
   /** Only the routes of this table. */
   table?: RouteTable | number;
+  /** Only routes of this family. */
   family?: IpFamily;
+  /** Ends the call: before the send, and between reads. */
   signal?: AbortSignal;
 }
 

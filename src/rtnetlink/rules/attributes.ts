@@ -64,8 +64,18 @@ export const fib_rule_hdr = struct('fib_rule_hdr', {
   flags: [4, U32_NE],
 });
 
-const fib_rule_uid_range = struct('fib_rule_uid_range', { start: [4, U32_NE], end: [4, U32_NE] });
-const fib_rule_port_range = struct('fib_rule_port_range', { start: [2, U16_NE], end: [2, U16_NE] });
+const fib_rule_uid_range = struct('fib_rule_uid_range', {
+  /** The first one. */
+  start: [4, U32_NE],
+  /** The last one. */
+  end: [4, U32_NE],
+});
+const fib_rule_port_range = struct('fib_rule_port_range', {
+  /** The first one. */
+  start: [2, U16_NE],
+  /** The last one. */
+  end: [2, U16_NE],
+});
 /** A range of users, both ends included. */
 export type RuleUsers = Infer<typeof fib_rule_uid_range>;
 /** A range of ports, both ends included, 1 to 65535. */

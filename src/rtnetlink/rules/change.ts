@@ -11,7 +11,9 @@ import { asRead, type NewRule, type Rule, type RuleKey, readRule, writeNewRule, 
 
 /** Selects the rules of a list. */
 export interface RuleFilter {
+  /** Only rules of this family. */
   family?: IpFamily;
+  /** Ends the call: before the send, and between reads. */
   signal?: AbortSignal;
 }
 

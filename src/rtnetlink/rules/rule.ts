@@ -66,14 +66,19 @@ export interface Rule
   tos?: number;
   /** The rule applies to all packets that do not match its selectors. */
   not?: true;
+  /** What the rule does: 'table', 'goto', 'blackhole' and others. */
   action: RuleAction | number;
   /** Action 'table': the routing table to use. */
   table?: RouteTable | number;
   /** Use the table of the VRF to which packets belong. */
   l3mdev?: true;
+  /** The users whose packets match. */
   users?: RuleUsers;
+  /** The transport protocol of packets. */
   ipProtocol?: RuleIpProtocol | number;
+  /** The source ports of packets. */
   sourcePorts?: RulePorts;
+  /** The destination ports of packets. */
   destinationPorts?: RulePorts;
   /** Who added the rule: 'kernel' for the first three, 'boot' for `ip rule add` and, by default, for this library. */
   protocol?: RouteProtocol | number;
@@ -85,7 +90,9 @@ export interface Rule
 
 /** A rule to add. A rule that was read is accepted: fields that only the kernel sets are ignored. */
 export interface NewRule extends Partial<Omit<Rule, 'not' | 'l3mdev'>> {
+  /** The rule applies to all packets that do not match its selectors. */
   not?: boolean;
+  /** Use the table of the VRF to which packets belong. */
   l3mdev?: boolean;
 }
 
