@@ -10,6 +10,7 @@ export interface IptablesErrorDetails {
   bare?: true;
   /** iptables prints its name without its version. */
   brief?: true;
+  /** What was thrown first. */
   cause?: unknown;
 }
 
@@ -26,6 +27,7 @@ const VERSION = 'v1.8.9 (nf_tables)';
  * }
  */
 export class IptablesError extends Error {
+  /** The code of the error, for programs. */
   readonly code = 'ERR_IPTABLES';
   /** The exit code of iptables. */
   readonly exitCode: 1 | 2 | 3 | 4;

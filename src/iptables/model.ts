@@ -15,7 +15,9 @@ export interface IptablesAddress {
 
 /** The name of an interface. 'eth+' stands for all that begin with 'eth'. */
 export interface IptablesInterface {
+  /** Its name. */
   name: string;
+  /** All but this one. */
   invert?: true;
 }
 
@@ -31,12 +33,15 @@ export interface IptablesExtension {
 
 /** The decision about a packet, without more. */
 export interface IptablesVerdict {
+  /** 'ACCEPT', 'DROP' or 'RETURN'. */
   verdict: 'ACCEPT' | 'DROP' | 'RETURN';
 }
 
 /** The packets and bytes that a rule has matched, or that a chain's policy has decided about. */
 export interface IptablesCounters {
+  /** Packets. */
   packets: bigint;
+  /** Bytes. */
   bytes: bigint;
 }
 
@@ -46,39 +51,69 @@ export interface IptablesRule {
   table: string;
   /** 'INPUT', or a chain of the user's own. */
   chain: string;
+  /** The source addresses (-s). */
   source?: IptablesAddress;
+  /** The destination addresses (-d). */
   destination?: IptablesAddress;
+  /** The device that the packet came by (-i); '+' at the end stands for any rest. */
   inInterface?: IptablesInterface;
+  /** The device that the packet leaves by (-o). */
   outInterface?: IptablesInterface;
   /** The protocol by its number: 6 is TCP. */
-  protocol?: { number: number; invert?: true };
+  protocol?: {
+    /** The number of the protocol. */
+    number: number;
+    /** All but this one. */
+    invert?: true;
+  };
   /** Fragments but the first one of a packet. IPv4 only. */
-  fragment?: { invert?: true };
+  fragment?: {
+    /** All but this one. */
+    invert?: true;
+  };
   /** In the order in which the kernel asks them. */
   matches: IptablesExtension[];
   /** Left out: the rule only counts. */
-  target?: IptablesVerdict | { jump: string } | { goto: string } | IptablesExtension;
+  target?:
+    | IptablesVerdict
+    | {
+        /** The chain to go on in, and to come back from (-j). */
+        jump: string;
+      }
+    | {
+        /** The chain to go on in (-g). */
+        goto: string;
+      }
+    | IptablesExtension;
+  /** Packets and bytes so far. */
   counters?: IptablesCounters;
 }
 
 /** A chain and its rules. */
 export interface IptablesChain {
+  /** Its name. */
   name: string;
   /** Of a built-in chain. */
   policy?: 'ACCEPT' | 'DROP';
+  /** Packets and bytes so far. */
   counters?: IptablesCounters;
+  /** The rules, in their order. */
   rules: IptablesRule[];
 }
 
 /** A table and its chains. */
 export interface IptablesTable {
+  /** Its name. */
   name: string;
+  /** The chains. */
   chains: IptablesChain[];
 }
 
 /** The rules of iptables or of ip6tables. */
 export interface IptablesRuleset {
+  /** 'ipv4' or 'ipv6'. */
   family: IptablesFamily;
+  /** The tables. */
   tables: IptablesTable[];
 }
 

@@ -107,7 +107,15 @@ function parse(text: string, family: IptablesFamily, names: Names): IptablesRule
  * @example
  * console.log(formatIptables({ family: 'ipv4', tables: [{ name: 'filter', chains: [{ name: 'INPUT', policy: 'DROP', rules: [] }] }] }));
  */
-export function formatIptables(ruleset: IptablesRuleset, options: { counters?: boolean; names?: Names } = {}): string {
+export function formatIptables(
+  ruleset: IptablesRuleset,
+  options: {
+    /** Writes packets and bytes. */
+    counters?: boolean;
+    /** The names of numbers, such as protocols and users. */
+    names?: Names;
+  } = {},
+): string {
   checkObject(options, [], ['counters', 'names']);
   checkOneOf(ruleset?.family, ['family'], ['ipv4', 'ipv6']);
   const { counters = false, names = new Names() } = options;

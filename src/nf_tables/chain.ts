@@ -166,5 +166,10 @@ export interface Chain extends ChainKey {
   /** How many rules and jumps it has. Read only. */
   use?: number;
   /** The packets and bytes that the policy has decided about. The kernel counts them only in chains that were made or changed with counters. */
-  counters?: { packets?: bigint; bytes?: bigint };
+  counters?: {
+    /** Packets. */
+    packets?: bigint;
+    /** Bytes. */
+    bytes?: bigint;
+  };
 }

@@ -89,9 +89,13 @@ export class Nftables extends syncAndAsync(NftablesOperations) {
   declare readonly ruleset: RulesetForms['promise'];
   declare readonly elements: ElementsForms['promise'];
   declare readonly sync: Omit<Synchronous<NftablesOperations>, 'apply' | 'commit' | 'elements' | 'ruleset'> & {
+    /** As the promise form, done when it returns: carries out commands of nft. */
     apply: ApplyForms['sync'];
+    /** As the promise form, done when it returns: carries out a transaction, all of it or nothing. */
     commit: CommitForms['sync'];
+    /** As the promise form, done when it returns: the elements of a set or map. */
     elements: ElementsForms['sync'];
+    /** As the promise form, done when it returns: the whole ruleset, of one generation. */
     ruleset: RulesetForms['sync'];
   };
   readonly #exchange: Exchange;

@@ -8,6 +8,7 @@ import { type Logger, Observer } from '../observe.ts';
 export interface NftablesOptions {
   /** The namespace to program; home where left out. */
   netns?: NetNs;
+  /** A logger such as pino's; nothing is logged without one. */
   logger?: Logger;
 }
 

@@ -68,9 +68,13 @@ export interface Problem {
 
 /** The place of a text that was included: where its `include` stands. */
 export interface IncludePlace {
+  /** The name of the text: a file, or '<cmdline>'. */
   source: string;
+  /** The line, counted from 1. */
   line: number;
+  /** The column where the place begins, counted from 1. */
   column: number;
+  /** The column where the place ends. */
   endColumn: number;
 }
 
@@ -109,7 +113,9 @@ export class NftSyntaxError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return typeof value === 'object' && value !== null && SYNTAX_ERROR in value;
   }
+  /** The name of the class. */
   override readonly name = 'NftSyntaxError';
+  /** The code of the error, for programs. */
   readonly code = 'ERR_NFT_SYNTAX';
   /** All errors, in nft's order, at most ten. */
   readonly errors: readonly SyntaxProblem[];

@@ -29,19 +29,29 @@ import { RuleEncoder } from '../write/rule-encoder.ts';
 import { writeWireElements } from '../write/wire-elements.ts';
 
 /** A rule in the kernel's own expressions. */
-export type KernelRule = Omit<RuleTarget, 'index'> & { expressions: Expression[] };
+export type KernelRule = Omit<RuleTarget, 'index'> & {
+  /** The expressions. */
+  expressions: Expression[];
+};
 
 /** A set or map in the kernel's own form: `keyType` and `keyLength`, and of maps `dataType` and `dataLength`. */
-export type KernelSet = SetKey & Partial<Omit<NftSet, keyof SetKey>> & { elements?: WireElement[] };
+export type KernelSet = SetKey &
+  Partial<Omit<NftSet, keyof SetKey>> & {
+    /** The elements, in the kernel's form. */
+    elements?: WireElement[];
+  };
 
 /** Elements of a set or map, as the kernel has them: keys and values are bytes as hex, a range is its beginning and its end. */
 export interface KernelElements {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
+  /** The table. */
   table: string;
   /** The set's name. */
   set: string;
   /** The set by the number that it has within this transaction. */
   setId?: number;
+  /** The elements, in the kernel's form. */
   elements: WireElement[];
 }
 
@@ -49,41 +59,127 @@ type NamedObjects = { [K in keyof ObjectKinds]: { [P in K]: NewObjectOf<ObjectKi
 
 /** One object under the name of its kind, as the kernel has it. */
 export type KernelObject =
-  | { table: Table }
-  | { chain: Chain }
-  | { rule: KernelRule }
-  | { set: KernelSet }
-  | { map: KernelSet }
-  | { element: KernelElements }
-  | { flowtable: Flowtable }
-  | { object: NftObject }
+  | {
+      /** The table. */
+      table: Table;
+    }
+  | {
+      /** The chain. */
+      chain: Chain;
+    }
+  | {
+      /** The rule. */
+      rule: KernelRule;
+    }
+  | {
+      /** The set. */
+      set: KernelSet;
+    }
+  | {
+      /** The map. */
+      map: KernelSet;
+    }
+  | {
+      /** Elements of a set or map. */
+      element: KernelElements;
+    }
+  | {
+      /** The flowtable. */
+      flowtable: Flowtable;
+    }
+  | {
+      /** The named object. */
+      object: NftObject;
+    }
   | NamedObjects;
 
-type Named<Place> = Place & ({ name: string } | { handle: bigint });
+type Named<Place> = Place &
+  (
+    | {
+        /** Its name. */
+        name: string;
+      }
+    | {
+        /** The kernel's number for it, in the place of its name. */
+        handle: bigint;
+      }
+  );
 interface InTable {
+  /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
   family: Family;
+  /** The table. */
   table: string;
 }
 
 /** The object to remove, under the name of its kind: by its name or handle; a rule by its handle. */
 export type KernelReference =
-  | { table: Named<{ family: Family }> }
-  | { chain: Named<InTable> }
-  | { rule: RuleKey }
-  | { set: Named<InTable> }
-  | { map: Named<InTable> }
-  | { element: KernelElements }
-  | { flowtable: Named<InTable> }
-  | { object: Named<InTable> & Pick<NftObject, 'type'> }
+  | {
+      /** The table. */
+      table: Named<{
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family: Family;
+      }>;
+    }
+  | {
+      /** The chain. */
+      chain: Named<InTable>;
+    }
+  | {
+      /** The rule. */
+      rule: RuleKey;
+    }
+  | {
+      /** The set. */
+      set: Named<InTable>;
+    }
+  | {
+      /** The map. */
+      map: Named<InTable>;
+    }
+  | {
+      /** Elements of a set or map. */
+      element: KernelElements;
+    }
+  | {
+      /** The flowtable. */
+      flowtable: Named<InTable>;
+    }
+  | {
+      /** The named object. */
+      object: Named<InTable> & Pick<NftObject, 'type'>;
+    }
   | { [K in keyof ObjectKinds]: { [P in K]: Named<InTable> } }[keyof ObjectKinds];
 
 /** The object to empty: a table or chain of its rules, a set of its elements, a namespace of its tables. */
 export type KernelFlush =
-  | { table: { family: Family; name: string } }
-  | { chain: ChainKey }
-  | { set: SetKey }
-  | { map: SetKey }
-  | { ruleset: { family?: Family } };
+  | {
+      /** The table. */
+      table: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family: Family;
+        /** Its name. */
+        name: string;
+      };
+    }
+  | {
+      /** The chain. */
+      chain: ChainKey;
+    }
+  | {
+      /** The set. */
+      set: SetKey;
+    }
+  | {
+      /** The map. */
+      map: SetKey;
+    }
+  | {
+      /** All tables. */
+      ruleset: {
+        /** The address family of the table: 'ip', 'ip6', 'inet', 'arp', 'bridge' or 'netdev'. */
+        family?: Family;
+      };
+    };
 
 /** What the operations of one transaction share. */
 class KernelContext implements ObjectContext {
@@ -147,7 +243,10 @@ export class KernelTransaction extends OperationList<KernelContext> {
    * @example
    * tx.insert({ rule: { family: 'inet', table: 'web', chain: 'input', expressions: [{ counter: {} }] } });
    */
-  insert(object: { rule: KernelRule }): this {
+  insert(object: {
+    /** The rule. */
+    rule: KernelRule;
+  }): this {
     return this.push('insert', object);
   }
   /**
@@ -156,7 +255,10 @@ export class KernelTransaction extends OperationList<KernelContext> {
    * @example
    * tx.replace({ rule: { family: 'inet', table: 'web', chain: 'input', handle: 4n, expressions: [{ counter: {} }] } });
    */
-  replace(object: { rule: KernelRule & { handle: bigint } }): this {
+  replace(object: {
+    /** The rule. */
+    rule: KernelRule & { handle: bigint };
+  }): this {
     return this.push('replace', object);
   }
   /**
@@ -193,7 +295,15 @@ export class KernelTransaction extends OperationList<KernelContext> {
    * @example
    * tx.rename({ chain: { family: 'inet', table: 'web', handle: 1n, newName: 'in' } });
    */
-  rename(object: { chain: InTable & { handle: bigint; newName: string } }): this {
+  rename(object: {
+    /** The chain. */
+    chain: InTable & {
+      /** The kernel's number for it, in the place of its name. */
+      handle: bigint;
+      /** The new name. */
+      newName: string;
+    };
+  }): this {
     return this.push('rename', object);
   }
 }

@@ -17,7 +17,23 @@ import { type ModelScope, type ScopedObject, type TableModel, tableKey } from '.
  */
 
 /** A part of the desired ruleset that `plan` and `reconcile` are limited to. Other fields of the object are ignored. */
-export type PlanScope = { chain: ChainKey } | { set: SetKey } | { map: SetKey } | { table: TableKey };
+export type PlanScope =
+  | {
+      /** One chain, with its rules. */
+      chain: ChainKey;
+    }
+  | {
+      /** One set. */
+      set: SetKey;
+    }
+  | {
+      /** One map. */
+      map: SetKey;
+    }
+  | {
+      /** One table. */
+      table: TableKey;
+    };
 
 type Key = { family: SetKey['family']; table: string; name: string };
 

@@ -10,7 +10,9 @@ import { DESTROYS, type Kind } from './object-operations.ts';
 
 /** One operation of a transaction, as the caller gave it. */
 export interface TransactionOperation {
+  /** What is done: 'add', 'delete' and others. */
   readonly verb: Verb;
+  /** What it is done to: 'table', 'rule' and others. */
   readonly kind: ObjectKind;
   /** `{ rule: { ... } }` */
   readonly subject: object;

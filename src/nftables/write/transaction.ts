@@ -26,7 +26,9 @@ export type { TransactionOperation } from './operation-list.ts';
  * `{ lookup: { ...reference, sourceRegister: 1 } }`. It means nothing in another transaction.
  */
 export interface SetReference {
+  /** The name that the set has in this transaction. */
   set: string;
+  /** The number that the set has in this transaction. */
   setId: number;
 }
 
@@ -36,6 +38,7 @@ export interface SetReference {
  * `{ immediate: { register: 0, data: { verdict: 'jump', ...reference } } }`.
  */
 export interface ChainReference {
+  /** The number that the chain has in this transaction. */
   chainId: number;
 }
 
@@ -94,7 +97,10 @@ export class Transaction extends OperationList<EncodeContext> {
    * @example
    * tx.insert({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [drop()] } });
    */
-  insert(object: { rule: Rule }): this {
+  insert(object: {
+    /** The rule. */
+    rule: Rule;
+  }): this {
     return this.push('insert', object);
   }
   /**
@@ -103,7 +109,10 @@ export class Transaction extends OperationList<EncodeContext> {
    * @example
    * tx.replace({ rule: { family: 'inet', table: 'web', chain: 'input', handle: 4n, statements: [accept()] } });
    */
-  replace(object: { rule: ReplacedRule }): this {
+  replace(object: {
+    /** The rule. */
+    rule: ReplacedRule;
+  }): this {
     return this.push('replace', object);
   }
   /**
@@ -141,7 +150,10 @@ export class Transaction extends OperationList<EncodeContext> {
    * @example
    * tx.rename({ chain: { family: 'inet', table: 'web', name: 'input', newName: 'in' } });
    */
-  rename(object: { chain: ChainRename }): this {
+  rename(object: {
+    /** The chain. */
+    chain: ChainRename;
+  }): this {
     return this.push('rename', object);
   }
 
