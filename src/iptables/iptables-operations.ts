@@ -128,7 +128,13 @@ export class IptablesOperations {
    * await ipt.run('-t nat -A PREROUTING -p tcp --dport 80 -d 10.10.0.100 -j REDIRECT --to-ports 8080');
    * const { stdout } = await ipt.run(['-t', 'nat', '-S']);
    */
-  *run(command: string | readonly string[], options: { signal?: AbortSignal } = {}): Operation<IptablesOutput> {
+  *run(
+    command: string | readonly string[],
+    options: {
+      /** Ends the call: before the send, and between reads. */
+      signal?: AbortSignal;
+    } = {},
+  ): Operation<IptablesOutput> {
     const words = typeof command === 'string' ? splitCommandLine(command) : command;
     if (!Array.isArray(words) || words.some(word => typeof word !== 'string'))
       throw typeError(['command'], 'a string or an array of strings', command);

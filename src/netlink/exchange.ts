@@ -57,6 +57,7 @@ export class Exchange implements Requester {
   #sequence = 0;
 
   /**
+   * Takes a socket that is open.
    * @param transport the socket; the exchange owns it
    * @param subsystem its name in operations and traces: 'ipvs'
    * @param observer the logger

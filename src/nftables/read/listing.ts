@@ -30,7 +30,10 @@ export interface RulesetFilter extends ListFilter {
 }
 
 /** A set or map, with its elements where they were read. */
-export type SetEntry = NftSet & { elements?: WireElement[] };
+export type SetEntry = NftSet & {
+  /** The elements, where they were asked for. */
+  elements?: WireElement[];
+};
 
 /** The objects of a namespace, all of one generation. */
 export interface Ruleset {
