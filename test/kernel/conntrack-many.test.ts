@@ -90,6 +90,21 @@ kernelSuite(`a table of ${MANY} flows`, () => {
     expect(await ct.count()).toBe(0);
   });
 
+  it.each([0, 1, 2, 4, 8])(
+    'is flushed as a whole or not at all, when its signal is aborted after %i turns',
+    async turns => {
+      const number = 5000;
+      makeFlows(netns, number);
+      const controller = new AbortController();
+      const ending = ct.flush({ destinationPort: { from: 53, to: 54 } }, { signal: controller.signal });
+      for (let i = 0; i < turns; i++) await new Promise(resolve => setImmediate(resolve));
+      controller.abort();
+      const ended = await ending.catch((error: { name?: unknown }) => error.name);
+      expect([number, 'AbortError']).toContain(ended);
+      expect(await ct.count()).toBe(ended === number ? 0 : number);
+    },
+  );
+
   it('is listed up to the limit, and rejected above it with ERR_TOO_MANY', async () => {
     makeFlows(netns, TENTH);
     await expect(ct.list({}, { limit: TENTH - 1 })).rejects.toMatchObject({ code: 'ERR_TOO_MANY' });
