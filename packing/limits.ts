@@ -12,15 +12,16 @@ export interface Bundle {
 }
 
 export const BUNDLES: readonly Bundle[] = [
-  { name: 'netns', entries: ['netns'], limitKilobytes: 31 },
-  { name: 'netlink', entries: ['netlink'], limitKilobytes: 86 },
-  { name: 'conntrack', entries: ['conntrack'], limitKilobytes: 112 },
-  { name: 'nftables/kernel', entries: ['nftables/kernel'], limitKilobytes: 155 },
-  { name: 'nflog', entries: ['nflog'], limitKilobytes: 125 },
-  { name: 'rtnetlink', entries: ['rtnetlink'], limitKilobytes: 155 },
-  { name: 'ipvs', entries: ['ipvs'], limitKilobytes: 198 },
-  { name: 'nftables', entries: ['nftables'], limitKilobytes: 560 },
-  { name: 'container', entries: ['container'], limitKilobytes: 800 },
+  { name: 'netns', entries: ['netns'], limitKilobytes: 33 },
+  { name: 'netlink', entries: ['netlink'], limitKilobytes: 91 },
+  { name: 'conntrack', entries: ['conntrack'], limitKilobytes: 115 },
+  { name: 'nftables/kernel', entries: ['nftables/kernel'], limitKilobytes: 160 },
+  { name: 'nflog', entries: ['nflog'], limitKilobytes: 130 },
+  { name: 'rtnetlink', entries: ['rtnetlink'], limitKilobytes: 168 },
+  { name: 'ipvs', entries: ['ipvs'], limitKilobytes: 204 },
+  { name: 'nftables', entries: ['nftables'], limitKilobytes: 605 },
+  { name: 'iptables', entries: ['iptables'], limitKilobytes: 755 },
+  { name: 'container', entries: ['container'], limitKilobytes: 860 },
   {
     name: 'the whole',
     entries: [
@@ -32,12 +33,13 @@ export const BUNDLES: readonly Bundle[] = [
       'nflog',
       'rtnetlink',
       'conntrack',
+      'iptables',
       'container',
       'netlink',
     ],
-    limitKilobytes: 1010,
+    limitKilobytes: 1190,
   },
 ];
 
 /** What `npm pack` makes. */
-export const PACKED_LIMIT_KILOBYTES = 500;
+export const PACKED_LIMIT_KILOBYTES = 640;

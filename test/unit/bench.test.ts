@@ -17,6 +17,7 @@ it('benchmarks have the names of the contract', () => {
     'ipvs',
     'nftables',
     'compile',
+    'parse',
     'nflog',
     'conntrack',
     'fleet',
