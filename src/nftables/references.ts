@@ -95,12 +95,15 @@ export class References {
       if (MAKING.has(verb) && !this.#has(family, name)) this.#tables.push({ family, name: String(name) });
       return;
     }
-    const isChange = verb === 'rename' || (kind === 'element' && verb === 'delete');
+    const isFlush = verb === 'flush' && (kind === 'set' || kind === 'map');
+    const isChange = verb === 'rename' || isFlush || (kind === 'element' && verb === 'delete');
     if (!IN_TABLES.has(kind) || !(MAKING.has(verb) || isChange)) return;
     if (!this.#isOpen && !this.#has(family, table)) throw this.#noTable(at, String(table));
     const sets = this.#setsOf(family, table);
     try {
-      if (kind === 'set' || kind === 'map') {
+      if (isFlush) {
+        if (!this.#isOpen && !sets.has(String(name))) throw noSet(['name'], object, String(name), sets);
+      } else if (kind === 'set' || kind === 'map') {
         const isDynamic = Array.isArray(object.flags) && object.flags.includes('dynamic');
         sets.set(String(name), { kind, hasStates: isDynamic || object.stmt !== undefined });
         checkDeclaration(kind, object);

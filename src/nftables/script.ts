@@ -1,14 +1,16 @@
 import { checkObject } from '../codec/index.ts';
-import { type ArgumentError, BatchError, isArgumentError, type Path } from '../errors.ts';
+import { type ArgumentError, BatchError, isArgumentError, isNotFound, type Path } from '../errors.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
 import { isMoved, retry } from '../netlink/retry.ts';
+import type { Family } from '../nf_tables/family.ts';
 import type { JsonCommand, NftDocument } from '../nft/json-commands.ts';
 import { MOST_PROBLEMS, NftSyntaxError, type Problem, textPlace } from '../nft/parse/source.ts';
 import type { RulesetJson } from '../nft/ruleset-json.ts';
+import { nearest } from '../nft/script/edit-distance.ts';
 import { Script, type ScriptOptions } from '../nft/script/script.ts';
 import { asRefusalOf, type Compiled, compileDocument } from './commands.ts';
 import type { Features } from './features.ts';
-import { type Query, queriesIn } from './queries.ts';
+import { queriesIn } from './queries.ts';
 import { list } from './read/listing.ts';
 import { queryReply } from './read/query-reply.ts';
 import type { Knowledge } from './read/set-reader.ts';
@@ -87,10 +89,10 @@ export function* applyText(
     const [verb] = Object.keys(script.entries[unanswered]!);
     throw new NftSyntaxError([{ message: `apply does not answer ${verb}`, span: script.place([unanswered]) }]);
   }
-  const queries = script.problems.length === 0 ? queriesOf(script) : undefined;
-  // As nft does it: they are answered with what there is before anything changes.
-  const reply = queries && (yield* queryReply(exchange, queries));
-  if (queries?.length === script.entries.length) return reply;
+  // As nft does it: questions are answered with what there is before anything changes.
+  const asks = script.problems.length === 0 && script.entries.some(isQuery);
+  const reply = asks ? yield* answered(exchange, script) : undefined;
+  if (asks && script.entries.every(isQuery)) return reply;
   const isOpen = refersOutside(script, text);
   return yield* retry(
     'the text',
@@ -116,9 +118,41 @@ const UNANSWERED = ['get', 'describe', 'import', 'export', 'monitor'];
 const isUnanswered = (entry: object): boolean => UNANSWERED.some(verb => verb in entry);
 const isQuestion = (entry: object): boolean => isQuery(entry) || isUnanswered(entry);
 
-/** The commands that ask for something; undefined if there are none. */
-function queriesOf({ entries }: Script): Query[] | undefined {
-  return queriesIn({ nftables: entries.filter(isQuery) });
+/** The replies to all that a text asks for, in one document. */
+function* answered(exchange: Exchange, script: Script): Operation<RulesetJson> {
+  const nftables: RulesetJson['nftables'] = [];
+  for (const [index, entry] of script.entries.entries()) {
+    if (!isQuery(entry)) continue;
+    try {
+      const reply = yield* queryReply(exchange, queriesIn({ nftables: [entry] }) ?? []);
+      nftables.push(...(nftables.length === 0 ? reply.nftables : reply.nftables.slice(1)));
+    } catch (error) {
+      throw isNotFound(error) ? yield* notFound(exchange, script, index, error) : error;
+    }
+  }
+  return { nftables };
+}
+
+/** The error for a question about something that is not there. */
+function* notFound(exchange: Exchange, script: Script, index: number, cause: unknown): Operation<Error> {
+  const { verb, kind, object } = partsOf(script.entries[index] as unknown as JsonCommand);
+  const { family, table = object.name, name } = object;
+  const tables = yield* list(exchange, 'table');
+  const hasTable = tables.some(each => each.family === family && each.name === table);
+  const chains =
+    hasTable && kind === 'chain'
+      ? yield* list(exchange, 'chain', { family: family as Family, table: String(table) })
+      : [];
+  const near = hasTable
+    ? nearest(
+        String(name),
+        chains.map(chain => chain.name),
+      )
+    : undefined;
+  const hint = near === undefined ? '' : `; did you mean chain ‘${near}’ in table ${family} ‘${table}’?`;
+  const field = hasTable || kind === 'table' ? 'name' : 'table';
+  const span = script.place([index, verb, kind, field]);
+  return new NftSyntaxError([{ message: `No such file or directory${hint}`, span }], { cause });
 }
 
 /** What the text does not care about. */
@@ -142,7 +176,12 @@ function refersOutside({ entries }: Script, text: string): boolean {
     const isNew = verb === 'add' || verb === 'create';
     if (kind === 'table' && isNew) tables.add(`${family} ${name}`);
     else if (kind === 'element' && !sets.has(String(name))) return true;
-    else if (verb === 'rename' || (isNew && kind !== 'rule' && !tables.has(`${family} ${table}`))) return true;
+    else if (
+      verb === 'rename' ||
+      (verb === 'flush' && kind !== 'ruleset') ||
+      (isNew && kind !== 'rule' && !tables.has(`${family} ${table}`))
+    )
+      return true;
     else if (isNew && (kind === 'set' || kind === 'map')) sets.add(String(name));
   }
   for (const [, name = ''] of text.matchAll(SET_NAME)) if (!sets.has(name)) return true;

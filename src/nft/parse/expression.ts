@@ -426,8 +426,10 @@ function copyNotes({ places }: Parser, from: JsonObject | undefined, to: JsonObj
 function attachments(p: Parser): JsonObject | undefined {
   let found: JsonObject | undefined;
   while (p.kind === T.WORD) {
+    const { start } = p;
     const more = attachment(p);
     if (more === undefined) return found;
+    for (const name in more) p.note(more, name, start);
     const before = found;
     found = { ...before, ...more };
     for (const part of [before, more]) copyNotes(p, part, found);

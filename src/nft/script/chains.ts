@@ -39,7 +39,7 @@ export function chainBlock(reader: Reader, chain: Fields): BlockRule[] {
       parser.expectWord('offload');
       chain.flags = 'offload';
       parser.note(chain, 'flags', start);
-    } else if (parser.isWord('devices')) {
+    } else if (parser.dialect.hasNewerCommands && parser.isWord('devices')) {
       parser.next();
       const { start } = parser;
       parser.expect(T.ASSIGN);

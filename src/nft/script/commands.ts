@@ -14,7 +14,7 @@ import {
 } from './names.ts';
 import { flowtableBlock, objectContent, objectKind } from './objects.ts';
 import type { Fields, Placed, Reader } from './reader.ts';
-import { elementsOf, setBlock } from './sets.ts';
+import { elementsOf, OBJECT_WORDS, setBlock } from './sets.ts';
 import { elementsEntry, ruleEntry, tableBlock } from './tables.ts';
 
 /* Commands: what a line of a text begins with. Without a verb a command adds. */
@@ -34,6 +34,7 @@ export function command(reader: Reader): void {
   const { start, text } = parser;
   const verb = parser.kind === T.WORD ? verbOf(reader, text) : undefined;
   if (verb !== undefined) parser.next();
+  else if (!beginsObject(reader)) parser.unexpected();
   const name = verb === undefined ? 'add' : text;
   const { kind, object, more } = (verb ?? add)(reader, name);
   const span = reader.spanFrom(start);
@@ -45,6 +46,22 @@ export function command(reader: Reader): void {
 function verbOf({ parser }: Reader, word: string): Verb | undefined {
   return word === 'destroy' && !parser.dialect.hasNewerCommands ? undefined : VERBS.get(word);
 }
+
+const ADDED: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  'table',
+  'chain',
+  'rule',
+  'set',
+  'map',
+  'element',
+  'flowtable',
+  'ct',
+  ...OBJECT_WORDS,
+]);
+
+/** Does something stand here that can be added without a verb? */
+const beginsObject = (reader: Reader): boolean =>
+  reader.parser.isString() || isFamily(reader) || (reader.parser.is(T.WORD) && ADDED.has(reader.parser.text));
 
 function add(reader: Reader, verb: string): Subject {
   const { parser } = reader;
@@ -88,7 +105,7 @@ const subject = (kind: string, object: Fields | null): Subject => ({ kind, objec
 function rule(reader: Reader, verb: string): Subject {
   const { parser } = reader;
   if (verb !== 'add') parser.expectWord('rule');
-  else if (!parser.acceptWord('rule') && !parser.isString() && !isFamily(reader)) parser.unexpected();
+  else parser.acceptWord('rule');
   const place = nameInTable(reader, 'chain');
   if (verb === 'replace') handle(reader, place);
   else if (parser.isWord('handle')) handle(reader, place, 'position');

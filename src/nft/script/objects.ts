@@ -3,7 +3,6 @@ import { T } from '../parse/tokens.ts';
 import { LIMIT } from '../statements/limit.ts';
 import { QUOTA } from '../statements/quota.ts';
 import { exactNumber } from '../statements/state.ts';
-import { SYNPROXY } from '../statements/synproxy.ts';
 import { BYTE_UNITS, type ByteUnit } from '../statements/units.ts';
 import { hook, priority } from './chains.ts';
 import { comment, devices, family, nameInTable } from './names.ts';
@@ -59,7 +58,22 @@ const secmark: Settings = ({ parser }, object) => {
 };
 
 const synproxy: Settings = ({ parser }, object) => {
-  Object.assign(object, SYNPROXY.fromText?.synproxy?.(parser, 'synproxy').synproxy);
+  if (!parser.acceptWord('mss')) parser.unexpected();
+  object.mss = parser.whole();
+  if (!parser.isWord('wscale')) {
+    if (!parser.isSeparator()) parser.unexpected('newline', 'semicolon', 'wscale');
+    parser.separators();
+  }
+  parser.expectWord('wscale');
+  object.wscale = parser.whole();
+  const flags: string[] = [];
+  parser.separators();
+  while (parser.isWord('timestamp') || parser.isWord('sack-perm')) {
+    flags.push(parser.text);
+    parser.next();
+    parser.separators();
+  }
+  if (flags.length > 0) object.flags = flags;
 };
 
 function protocol({ parser }: Reader, object: Fields): void {

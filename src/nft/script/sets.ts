@@ -12,7 +12,7 @@ const FLAGS: readonly string[] = ['constant', 'interval', 'dynamic', 'timeout'];
 /** Words that are keywords, and names of types all the same. */
 const TYPE_WORDS: readonly string[] = ['mark', 'dscp', 'ecn', 'classid', 'time'];
 /** The kinds of objects that a map can have for its keys. */
-const OBJECT_WORDS: readonly string[] = ['counter', 'quota', 'limit', 'secmark', 'synproxy'];
+export const OBJECT_WORDS: readonly string[] = ['counter', 'quota', 'limit', 'secmark', 'synproxy'];
 
 /** Elements that a block gives to its set, and where they stand. */
 export interface BlockElements {
@@ -60,7 +60,8 @@ function setting(reader: Reader, set: Fields, isMap: boolean): Fields {
     return { flags: isMap && Array.isArray(set.flags) ? [...new Set([...set.flags, ...flags])] : flags };
   }
   if (parser.acceptWord('timeout')) return { timeout: readSeconds(parser) };
-  if (parser.acceptWord('gc-interval')) return { 'gc-interval': readSeconds(parser) };
+  if ((!isMap || parser.dialect.hasNewerCommands) && parser.acceptWord('gc-interval'))
+    return { 'gc-interval': readSeconds(parser) };
   if (parser.acceptWord('size')) return { size: parser.whole() };
   if (parser.acceptWord('policy')) {
     const { text } = parser;
