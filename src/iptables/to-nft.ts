@@ -23,6 +23,7 @@ export interface Untranslated {
   rule: string;
   /** The option, match or target that nft has no words for. */
   argument: string;
+  /** Why the rule has no translation. */
   error: IptablesError;
 }
 

@@ -65,6 +65,7 @@ export type NewLinkOfKind = {
 
 /** A new link of a kind that the library does not decode, such as 'geneve'. */
 export interface NewRawLink extends NewLink {
+  /** The kind of link. */
   kind: string;
   /** The device below, if the kind needs one. */
   link?: string;

@@ -117,6 +117,7 @@ export interface NextHopObject {
   group?: NextHopMember[];
   /** Default 'multipath'. */
   groupType?: keyof typeof GROUP_TYPES | number;
+  /** How a group keeps flows at their next hop. */
   resilient?: Infer<typeof RESILIENT>;
   /** Who added it. Default 'boot'. */
   protocol?: RouteProtocol | number;
@@ -124,6 +125,7 @@ export interface NextHopObject {
   scope?: Scope | number;
   /** Read-only; `onLink` sets one of them. Bits without a name follow as one number. */
   flags?: (RouteFlag | number)[];
+  /** Attributes that this library does not know, kept as they came. */
   unknown?: UnknownAttribute[];
 }
 
