@@ -604,6 +604,7 @@ const isOption = (word: string): boolean => word.startsWith('-') || word.startsW
 /** The options of an extension are complete, and fit together. */
 function finished({ row, info, given }: Instance, at: Surroundings): IptablesExtension {
   row.check?.(info, given, at);
+  const _extension = row.word?.(info) ?? row.name;
   for (const { name, required, excludes } of row.options) {
     if (!given.has(name)) {
       if (required)

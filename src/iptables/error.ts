@@ -57,6 +57,8 @@ export class IptablesError extends Error {
     const printed = this.#printed;
     const beginning =
       this.#prefix === 'version' ? `${program} ${VERSION}: ` : this.#prefix === 'name' ? `${program}: ` : '';
+    if (this.#prefix === 'name' && this.line !== undefined)
+      return `${program}: line ${this.line} failed: ${printed.replace(" Run `dmesg' for more information.", '')}\n`;
     const message = printed === '' ? '' : `${beginning}${printed}\n`;
     const at = this.line === undefined ? '' : `Error occurred at line: ${this.line}\n`;
     if (this.exitCode === 2)

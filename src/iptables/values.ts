@@ -306,7 +306,7 @@ export function parsePorts(word: string, place: OptionPlace): [first: number, la
 export function parseDecimalPorts(word: string, place: OptionPlace): [first: number, last: number] {
   const one = (text: string): number => {
     const number = /^\d+$/.test(text) ? Number(text) : place.names.services().byName.get(text);
-    if (number === undefined) throw guided(place, `Port "${text}" does not resolve to anything.`);
+    if (number === undefined) throw refused(place, `Port "${text}" does not resolve to anything.\n`);
     if (number > 0xffff) throw guided(place, `Port "${text}" is out of range (0-65535).`);
     return number;
   };

@@ -59,7 +59,7 @@ const owner: ExtensionRow = {
         ...present(listed('match', 'supplementary-groups')),
         parse(info, _words, place) {
           if (!place.given.has('gid-owner'))
-            throw refused(place, 'owner: You need to specify --gid-owner before --suppl-groups.');
+            throw refused(place, 'owner: Bad value for "--suppl-groups" option: "you need to use --gid-owner first"');
           listed('match', 'supplementary-groups').set(info);
         },
       },
@@ -102,7 +102,6 @@ const cgroup: ExtensionRow = {
         print: info => (info.path === undefined ? undefined : quoted(info.path as string)),
       },
       invert: flag('invertPath'),
-      excludes: ['cgroup'],
     },
     {
       name: 'cgroup',
@@ -111,12 +110,8 @@ const cgroup: ExtensionRow = {
         print: info => (info.classid === undefined ? undefined : String(info.classid)),
       },
       invert: flag('invertClassid'),
-      excludes: ['path'],
     },
   ],
-  check(_info, given) {
-    if (given.size === 0) throw incomplete('cgroup: either --path or --cgroup must be specified');
-  },
 };
 
 const cpu: ExtensionRow = {
@@ -158,9 +153,7 @@ const cluster: ExtensionRow = {
   ],
   check(info, given) {
     if (!given.has('cluster-local-node') && !given.has('cluster-local-nodemask'))
-      throw incomplete(
-        "cluster match: `--cluster-total-nodes', `--cluster-local-node' and `--cluster-hash-seed' are mandatory",
-      );
+      throw incomplete("cluster match: `--cluster-local-node' or`--cluster-local-nodemask' is missing");
     if ((info.nodeMask as number) >= 2 ** (info.totalNodes as number))
       throw incomplete("cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'");
   },
@@ -558,6 +551,7 @@ const set: ExtensionRow = {
 const osf: ExtensionRow = {
   name: 'osf',
   revision: 0,
+  families: ['ipv4'],
   options: [
     {
       name: 'genre',

@@ -211,7 +211,7 @@ const COMPARISONS = [
 
 /** The number of hops that are left. */
 function hops(name: 'ttl' | 'hl', key: string, families: ExtensionRow['families']): ExtensionRow {
-  const names = ['eq', 'lt', 'gt'].map(each => `${name}-${each}`);
+  const names = ['lt', 'gt', 'eq'].map(each => `${name}-${each}`);
   const equal: OptionRow = {
     name: `${name}-eq`,
     value: {
@@ -234,7 +234,6 @@ function hops(name: 'ttl' | 'hl', key: string, families: ExtensionRow['families'
     revision: 0,
     ...(families !== undefined && { families }),
     options: [
-      equal,
       ...COMPARISONS.map(
         ([word, mode]): OptionRow => ({
           name: `${name}-${word}`,
@@ -250,6 +249,7 @@ function hops(name: 'ttl' | 'hl', key: string, families: ExtensionRow['families'
           excludes: names.filter(each => each !== `${name}-${word}`),
         }),
       ),
+      equal,
     ],
     check(_info, given) {
       if (given.size === 0)

@@ -77,7 +77,7 @@ const ADDRESS_TYPES: Readonly<Record<string, string>> = {
 };
 const addressTypes = (key: string): Value =>
   someOf(key, ADDRESS_TYPES, {
-    bad: word => `addrtype: bad type \`${word}'`,
+    bad: word => `addrtype: bad type "${word}"`,
     // The beginning of a word is enough.
     fold: word => Object.keys(ADDRESS_TYPES).find(name => name.startsWith(word.toUpperCase())) ?? word,
   });

@@ -93,9 +93,17 @@ const dport = {
 
 const SYN_MASK = ['fin', 'syn', 'rst', 'ack'];
 
+/** Options of a protocol's match need `-p`. */
+const demands =
+  (word: string, name: string, number: number): NonNullable<ExtensionRow['check']> =>
+  (_, given, { protocol }) => {
+    if (given.size > 0 && protocol !== number) throw incomplete(`${word} match requires '-p ${name}'`);
+  };
+
 const tcp: ExtensionRow = {
   name: 'tcp',
   revision: 0,
+  check: demands('TCP', 'tcp', IPPROTO.tcp),
   protocols: [IPPROTO.tcp],
   options: [
     sport,
@@ -191,6 +199,7 @@ function addRange(list: Expression[], offset: number, range: readonly [number, n
 const udp: ExtensionRow = {
   name: 'udp',
   revision: 0,
+  check: demands('UDP', 'udp', IPPROTO.udp),
   protocols: [IPPROTO.udp],
   options: [
     { ...sport, value: ports('sourcePorts', SOURCE, parseDecimalPorts) },
@@ -445,7 +454,7 @@ const multiport: ExtensionRow = {
     { name: 'ports', value: multiportValue('either'), invert: flag('invert'), excludes: ['sports', 'dports'] },
   ],
   check(_info, given) {
-    if (given.size === 0) throw incomplete('no ports specified');
+    if (given.size === 0) throw incomplete('multiport expection an option');
   },
 };
 

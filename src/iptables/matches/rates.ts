@@ -74,7 +74,7 @@ const limit: ExtensionRow = {
             throw refused(
               place,
               found !== undefined && found.rate > found.seconds * LIMIT_SCALE
-                ? `Rate too fast "${word}"\n`
+                ? `Rate too fast "${word}"`
                 : `bad rate "${word}"'`,
             );
           const { rate, seconds } = rateOf(Math.floor((LIMIT_SCALE * found.seconds) / found.rate), LIMIT_SCALE);
@@ -358,7 +358,7 @@ const statistic: ExtensionRow = {
         parse(info, [word], place) {
           const value = Number(word);
           if (!/^\s*[+-]?(\d|\.\d|0x)/i.test(word!) || !(value >= 0 && value <= 1))
-            throw refused(place, '--probability: value must be between 0 and 1');
+            throw guided(place, 'bad value for option "--probability", or out of range (0-1).');
           info.probability = Math.round(value * PROBABILITY_SCALE);
         },
         print: info =>
@@ -392,17 +392,16 @@ const statistic: ExtensionRow = {
     },
   ],
   check(info, given) {
-    if (info.mode === 'random' && !given.has('probability'))
-      throw incomplete('statistic match: --probability must be specified when using random mode');
-    if (info.mode === 'nth' && !given.has('every'))
-      throw incomplete('statistic match: --every must be specified when using nth mode');
+    if (info.mode !== 'nth' && !given.has('probability'))
+      throw incomplete('--probability must be specified when using random mode');
+    if (info.mode === 'nth' && !given.has('every')) throw incomplete('--every must be specified when using nth mode');
     if (info.mode === 'nth' && !given.has('packet'))
       throw new IptablesError('statistic: option "--every" also requires "--packet".', {
         argument: '--every',
         guided: true,
       });
     if (info.mode === 'nth' && (info.packet as number) > (info.every as number))
-      throw incomplete('statistic match: the packet cannot be larger than every');
+      throw incomplete('the --packet p must be 0 <= p <= n-1');
     // iptables subtracts the two in either mode: they share their place in the structure with the probability.
     info.count =
       (((info.mode === 'nth' ? info.every : info.probability) as number) -
