@@ -1,3 +1,5 @@
+import { printable } from '../errors.ts';
+
 /** The details of a refusal besides its message. */
 export interface IptablesErrorDetails {
   /** 1: what the namespace has does not fit. 2 (the default): the words are wrong. 3: there is no such table. 4: the kernel refused. */
@@ -39,7 +41,8 @@ export class IptablesError extends Error {
   readonly #prefix: 'version' | 'name' | 'none';
 
   constructor(message: string, details: IptablesErrorDetails = {}) {
-    super(message.trim(), details.cause === undefined ? undefined : { cause: details.cause });
+    const lines = message.trim().split('\n').map(printable);
+    super(lines.join('\n'), details.cause === undefined ? undefined : { cause: details.cause });
     this.exitCode = details.exitCode ?? 2;
     this.argument = details.argument;
     this.#printed = details.guided === true ? `${message}\n` : message;

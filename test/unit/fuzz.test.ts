@@ -8,7 +8,7 @@ import { isLong, where } from '../support/where.ts';
 
 /** `npm run test:long` on the host runs the number that was asked for; build/fuzz.js runs any. */
 const INPUTS = isLong && where === 'host' ? 10_000_000 : 20_000;
-const TARGETS = 28;
+const TARGETS = 29;
 
 it(
   `${INPUTS} mutated replies and packets are read within the rules`,

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { conntrackAnswers, conntrackEvents } from './conntrack.ts';
 import { BlockCoverage } from './coverage.ts';
+import { iptablesText } from './iptables.ts';
 import { isTyped, refusePollution, type Target } from './judge.ts';
 import { nflogTargets } from './nflog.ts';
 import { nftScript } from './nft-script.ts';
@@ -101,6 +102,8 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     connectionTable,
     ipvsadmText,
     nftRuleText,
+    iptablesText,
+    iptablesText,
     nftScript,
     groupOwners,
     processFiles,
