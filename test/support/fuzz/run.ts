@@ -103,7 +103,6 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     ipvsadmText,
     nftRuleText,
     iptablesText,
-    iptablesText,
     nftScript,
     groupOwners,
     processFiles,
