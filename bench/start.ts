@@ -11,7 +11,7 @@ const IMPORTS: readonly (readonly [name: string, entries: readonly string[], mos
   ['ipvs', ['ipvs'], 15],
   ['nftables-kernel', ['nftables/kernel']],
   ['nftables', ['nftables']],
-  ['all', ['', 'netns', 'ipvs', 'nftables', 'nflog', 'rtnetlink', 'conntrack', 'container', 'netlink'], 35],
+  ['all', ['', 'netns', 'ipvs', 'nftables', 'nflog', 'rtnetlink', 'conntrack', 'iptables', 'container', 'netlink'], 35],
 ];
 /** From the end of the import to the end of the process, with 1,000 rules in the kernel. */
 const MOST_OF_RULES = 25;
@@ -37,6 +37,10 @@ function script(name: string, entries: readonly string[], body = '', cached = fa
 const REDIRECT = `[
   { payload: { base: 'network', offset: 16, length: 4, register: 1 } },
   { cmp: { register: 1, op: 'eq', data: '0a0a' + i.toString(16).padStart(4, '0') } },
+  { meta: { key: 'l4proto', register: 1 } },
+  { cmp: { register: 1, op: 'eq', data: '06' } },
+  { payload: { base: 'transport', offset: 2, length: 2, register: 1 } },
+  { cmp: { register: 1, op: 'eq', data: '0050' } },
   { immediate: { register: 1, data: '1f90' } },
   { redir: { portRegister: 1 } },
 ]`;
@@ -53,7 +57,10 @@ nft.close();
 `;
 
 function rulesForNft(): string {
-  const rules = Array.from({ length: RULES }, (_, i) => `ip daddr 10.10.${i >> 8}.${i & 255} redirect to :8080`);
+  const rules = Array.from(
+    { length: RULES },
+    (_, i) => `ip daddr 10.10.${i >> 8}.${i & 255} tcp dport 80 redirect to :8080`,
+  );
   const file = scratch('rules.nft');
   const chain = `chain c {\ntype nat hook prerouting priority -100;\n${rules.join('\n')}\n}`;
   writeFileSync(file, `table ip bench {\n${chain}\n}\n`);
