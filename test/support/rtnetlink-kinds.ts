@@ -457,10 +457,13 @@ const NEEDED = ['id', 'table', 'mode', 'remote', 'local', 'collectMetadata', 'ar
 /** The kinds that every host has on which these tests run. */
 const HOST_KINDS = ['bridge', 'macvlan', 'vxlan', 'ifb'];
 
-/** Kinds that the library does not decode: what `ip` needs to make one, and a change. */
+/**
+ * Kinds that the library does not decode: what `ip` needs to make one, and the data of a change, whose last attribute differs. (GENEVE: the id,
+ * the remote end, and the type of service 8.)
+ */
 const RAW: readonly [kind: string, words: string, changed: string][] = [
   // The kernel does not take back its own TTL: it reports the flag that says where the TTL comes from, and then ignores the TTL.
-  ['geneve', 'id 7 remote 10.0.0.2 tos 4 dstport 6082', 'id 7 remote 10.0.0.2 tos 8'],
+  ['geneve', 'id 7 remote 10.0.0.2 tos 4 dstport 6082', '0800010007000000080002000a0000020500040008000000'],
   ['gretap', 'local 10.0.0.1 remote 10.0.0.2 ttl 64 key 9', ''],
   ['ip6gretap', 'local fd00::1 remote fd00::2 hoplimit 64', ''],
   ['vti', 'local 10.0.0.1 remote 10.0.0.2 key 9', ''],
@@ -606,14 +609,10 @@ export function testKinds(): void {
     others.sync.set('x0', read as never);
     expect(settled(others.sync.get('x0'))).toEqual(settled(read));
     if (changed === '') return;
-    // The data that another setting has, written as a change.
-    const argv = ['link', 'set', 'x0', 'type', kind, ...changed.split(' ')];
-    here.run(() => execFileSync('ip', argv));
-    const { kindData } = links.sync.get('x0');
-    expect(kindData).not.toBe(read.kindData);
-    others.sync.set('x0', { kindData: kindData! });
-    expect(others.sync.get('x0').kindData).toBe(kindData);
-    expect(shown(there, 'x0').linkinfo).toEqual(shown(here, 'x0').linkinfo);
+    expect(read.kindData).not.toContain(changed.slice(-16));
+    others.sync.set('x0', { kindData: changed });
+    expect(others.sync.get('x0').kindData).toContain(changed.slice(-16));
+    expect(shown(there, 'x0').linkinfo.info_data).toMatchObject({ tos: '0x8' });
   });
 
   test('a kind that is not decoded needs its data, and a decoded one takes none: rejects with ERR_OUT_OF_RANGE, ERR_UNKNOWN_FIELD and ERR_CONFLICT', () => {
