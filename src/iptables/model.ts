@@ -116,7 +116,3 @@ export interface IptablesRuleset {
   /** The tables. */
   tables: IptablesTable[];
 }
-
-/** The number of a protocol if a rule demands one; 0 for any, and for all but one. */
-export const protocolOf = ({ protocol }: Pick<IptablesRule, 'protocol'>): number =>
-  protocol === undefined || protocol.invert ? 0 : protocol.number;
