@@ -162,6 +162,11 @@ class Change {
         });
       this.#state.deleteChain(this.#table, chain);
     }
+    if (only !== undefined) return;
+    // iptables also takes away the chains of its own that do nothing.
+    for (const chain of this.#chains)
+      if (chain.builtIn !== undefined && chain.exists && chain.policy === 'ACCEPT' && chain.use === 0)
+        this.#state.deleteChain(this.#table, chain);
   }
 
   get #userChains(): StateChain[] {
@@ -244,6 +249,11 @@ class Change {
   }
 
   get #gone(): string[] {
-    return this.#state.origins.filter(({ operation }) => operation === 'CHAIN_DEL').map(({ chain }) => chain!);
+    return this.#state.origins
+      .filter(
+        ({ operation, chain }) =>
+          operation === 'CHAIN_DEL' && !/^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/.test(chain!),
+      )
+      .map(({ chain }) => chain!);
   }
 }
