@@ -12,10 +12,13 @@ const shown = ({ page, line }: { page: string; line: number }) => `${page}:${lin
 test('every snippet of the README and the docs compiles under strict TypeScript', () => {
   expect(all.length).toBeGreaterThan(35);
   const texts = new Map(
-    all.map(snippet => [
-      path.join(ROOT, 'snippets', `${shown(snippet).replaceAll('/', '.')}.ts`),
-      moduleOfSnippet(snippet),
-    ]),
+    // What needs packages of its own is compiled where they are installed, by the test that runs it.
+    all
+      .filter(({ code }) => !code.includes("from '@"))
+      .map(snippet => [
+        path.join(ROOT, 'snippets', `${shown(snippet).replaceAll('/', '.')}.ts`),
+        moduleOfSnippet(snippet),
+      ]),
   );
   expect(complaints(programOf([], texts), texts.keys())).toEqual([]);
 });
