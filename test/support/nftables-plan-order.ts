@@ -102,6 +102,19 @@ const numbered = fc
     ),
   ) as fc.Arbitrary<Numbered[]>;
 
+/**
+ * Whether chains of different tables that both lists have stand in another order in the second. The kernel does not tell that order, so a plan takes
+ * it for the wanted one (docs/nftables.md): such a ruleset has to be made anew.
+ */
+const swapsTables = (before: readonly Numbered[], after: readonly Numbered[]): boolean => {
+  const place = ([table, number, priority]: Numbered) =>
+    before.findIndex(one => one[0] === table && one[1] === number && one[2] === priority);
+  const stays = after.filter(chain => place(chain) >= 0);
+  return stays.some((one, i) =>
+    stays.slice(i + 1).some(other => one[0] !== other[0] && one[2] === other[2] && place(other) < place(one)),
+  );
+};
+
 /** Registers the tests in the file that calls it. */
 export function planOrder(): void {
   freshNamespaces();
@@ -109,9 +122,12 @@ export function planOrder(): void {
   kernelSuite('base chains of one priority', () => {
     it('run as in a fresh namespace, wherever a plan starts', async () => {
       up(netns);
+      let present: Numbered[] = [];
       await fc.assert(
         fc.asyncProperty(numbered, numbered, async (first, second) => {
           for (const list of [first, second]) {
+            if (swapsTables(present, list)) await nft.reconcile(chainsAs([]), EVERYTHING);
+            present = list;
             await nft.reconcile(chainsAs(list), EVERYTHING);
             expect(await order(netns, nft)).toEqual(expected(list));
             expect(formatPlan(await nft.plan(chainsAs(list), EVERYTHING))).toBe('');
