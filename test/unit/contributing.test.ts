@@ -104,7 +104,7 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
   'A statement': {
     patch: 'statement',
     script: `
-      import { compileRule, decodeMessage, decompileRule, encodeMessage, formatRule } from './nftables/index.js';
+      import { compileRule, decodeMessage, decompileRule, encodeMessage, formatRule, parseRule } from './nftables/index.js';
       const compiled = delay => compileRule({ family: 'ip', statements: [{ delay }, { accept: null }] }).expressions;
       const expressions = compiled({ milliseconds: 20 });
       const { object } = decodeMessage(encodeMessage({ type: 'newrule', family: 'ip', object: { table: 't', chain: 'c', expressions } }));
@@ -112,11 +112,12 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
       const refused = [];
       for (const statement of [{ milliseconds: -1 }, 5])
         try { compiled(statement); } catch (error) { refused.push(error.path.join('.')); }
-      console.log(JSON.stringify({ read: object.expressions[0], text: formatRule(rule), json: decompileRule(rule), refused }));`,
+      console.log(JSON.stringify({ read: object.expressions[0], text: formatRule(rule), json: decompileRule(rule), parsed: parseRule(formatRule(rule), rule), refused }));`,
     gives: {
       read: { delay: { milliseconds: 20 } },
       text: 'delay 20ms accept',
       json: [{ delay: { milliseconds: 20 } }, { accept: null }],
+      parsed: [{ delay: { milliseconds: 20 } }, { accept: null }],
       refused: ['statements.0.delay.milliseconds', 'statements.0.delay'],
     },
   },
@@ -154,7 +155,7 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
   'A load expression': {
     patch: 'load-expression',
     script: `
-      import { compileRule, decodeMessage, decompileRule, encodeMessage, formatRule } from './nftables/index.js';
+      import { compileRule, decodeMessage, decompileRule, encodeMessage, formatRule, parseRule } from './nftables/index.js';
       const match = { match: { op: '==', left: { echo: { key: 3 } }, right: 5 } };
       const compiled = statements => compileRule({ family: 'ip', statements }).expressions;
       const expressions = compiled([match, { accept: null }]);
@@ -162,11 +163,12 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
       const rule = { family: 'ip', table: 't', chain: 'c', expressions: object.expressions };
       let refused;
       try { compiled([{ match: { op: '==', left: { echo: { key: -1 } }, right: 5 } }]); } catch (error) { refused = error.path.join('.'); }
-      console.log(JSON.stringify({ read: object.expressions[0], text: formatRule(rule), json: decompileRule(rule)[0], refused }));`,
+      console.log(JSON.stringify({ read: object.expressions[0], text: formatRule(rule), json: decompileRule(rule)[0], parsed: parseRule(formatRule(rule), rule)[0], refused }));`,
     gives: {
       read: { echo: { register: 1, key: 3 } },
       text: 'echo 3 5 accept',
       json: { match: { op: '==', left: { echo: { key: 3 } }, right: 5 } },
+      parsed: { match: { op: '==', left: { echo: { key: 3 } }, right: 5 } },
       refused: 'statements.0.match.left.echo.key',
     },
   },

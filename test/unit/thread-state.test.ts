@@ -3,6 +3,7 @@ import path from 'node:path';
 import ts from 'typescript';
 import { expect, test } from 'vitest';
 import '../../src/index.ts';
+import '../../src/iptables/index.ts';
 import { PARTS, threadState } from '../../src/thread.ts';
 import { sourceModules } from '../support/compiled.ts';
 import { ROOT } from '../support/native.ts';
