@@ -85,10 +85,7 @@ export function* applyText(
   const { source, include, variables, version, ...others } = options;
   const script = new Script(text, { source, include, variables, version });
   const unanswered = script.entries.findIndex(isUnanswered);
-  if (unanswered >= 0 && script.problems.length === 0) {
-    const [verb] = Object.keys(script.entries[unanswered]!);
-    throw new NftSyntaxError([{ message: `apply does not answer ${verb}`, span: script.place([unanswered]) }]);
-  }
+  if (unanswered >= 0 && script.problems.length === 0) throw unansweredAt(script, unanswered);
   // As nft does it: questions are answered with what there is before anything changes.
   const asks = script.problems.length === 0 && script.entries.some(isQuery);
   const reply = asks ? yield* answered(exchange, script) : undefined;
@@ -118,6 +115,14 @@ const UNANSWERED = ['get', 'describe', 'import', 'export', 'monitor'];
 const isUnanswered = (entry: object): boolean => UNANSWERED.some(verb => verb in entry);
 const isQuestion = (entry: object): boolean => isQuery(entry) || isUnanswered(entry);
 
+/** The error for a question that nft's JSON has no reply to: `get ...`, `list meters`. */
+function unansweredAt(script: Script, index: number, cause?: unknown): NftSyntaxError {
+  const [[verb = '', asked] = []] = Object.entries(script.entries[index]!);
+  const [kind = ''] = Object.keys(asked ?? {});
+  const message = `apply does not answer ${verb} ${kind}`.trimEnd();
+  return new NftSyntaxError([{ message, span: script.place([index]) }], { cause });
+}
+
 /** The replies to all that a text asks for, in one document. */
 function* answered(exchange: Exchange, script: Script): Operation<RulesetJson> {
   const nftables: RulesetJson['nftables'] = [];
@@ -127,7 +132,8 @@ function* answered(exchange: Exchange, script: Script): Operation<RulesetJson> {
       const reply = yield* queryReply(exchange, queriesIn({ nftables: [entry] }) ?? []);
       nftables.push(...(nftables.length === 0 ? reply.nftables : reply.nftables.slice(1)));
     } catch (error) {
-      throw isNotFound(error) ? yield* notFound(exchange, script, index, error) : error;
+      if (isNotFound(error)) throw yield* notFound(exchange, script, index, error);
+      throw isArgumentError(error) ? unansweredAt(script, index, error) : error;
     }
   }
   return { nftables };

@@ -136,6 +136,11 @@ kernelSuite('texts of nft', () => {
     expect(reply).toMatchObject({ nftables: [{}, { counter: { name: 'k', packets: 3, bytes: 4 } }] });
     expect(await nft.tables()).toHaveLength(2);
     await expect(nft.apply('list ruleset; describe ip saddr')).rejects.toThrow('apply does not answer describe');
+    for (const question of ['list meters', 'list hooks'])
+      await expect(nft.apply(question)).rejects.toMatchObject({
+        code: 'ERR_NFT_SYNTAX',
+        errors: [{ line: 1, column: 1, message: `apply does not answer ${question}` }],
+      });
   });
 
   it('commit under the options of commit: nothing in a dry run, handles with echo', async () => {
