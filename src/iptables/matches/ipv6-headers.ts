@@ -1,8 +1,8 @@
 import { formatIPv6, parseIPv6 } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import { parseMasked } from '../addresses.ts';
+import { parseMask } from '../addresses.ts';
 import { type ExtensionRow, guided, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
-import { counting, lengthOfMask, listed, number, parseBig, present, rangeIn } from '../values.ts';
+import { counting, lengthOfMask, listed, NO_MASK, number, parseBig, present, rangeIn } from '../values.ts';
 
 /* Matches on the headers behind the first one of IPv6. */
 
@@ -168,10 +168,11 @@ function srhAddress(name: string, key: string, flagName: string): OptionRow {
     value: counting(listed('match', flagName), {
       words: 1,
       parse(info, [text], place) {
-        const [found] = parseMasked(text!, 'ipv6');
-        if (found === undefined) throw guided(place, `bad address "${text}"`);
-        info[key] = formatIPv6(found.bytes);
-        info[`${key}Mask`] = formatIPv6(found.mask);
+        const slash = text!.indexOf('/');
+        const address = parseIPv6(slash < 0 ? text! : text!.slice(0, slash));
+        if (address === undefined) throw guided(place, `bad address "${text}"`);
+        info[key] = formatIPv6(address);
+        info[`${key}Mask`] = slash < 0 ? NO_MASK : formatIPv6(parseMask(text!.slice(slash + 1), 'ipv6'));
       },
       print(info) {
         const mask = (info[`${key}Mask`] as string | undefined) ?? '::';

@@ -23,6 +23,8 @@ function parsePorts(info: Info, text: string, place: OptionPlace): void {
   info.lastPort = first;
   if (rest === '') return;
   if (!rest.startsWith('-')) throw refused(place, `Garbage after port value: \`${rest}'`);
+  // The end of a range has no name.
+  if (!/^\s*\+?\d/.test(rest.slice(1))) throw refused(place, `Port \`${rest.slice(1)}' not valid`);
   const [last, more] = leadingPort(rest.slice(1), place);
   if (last < first) throw refused(place, `Port range \`${rest.slice(1)}' funky`);
   info.lastPort = last;
