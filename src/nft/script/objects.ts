@@ -5,7 +5,7 @@ import { QUOTA } from '../statements/quota.ts';
 import { exactNumber } from '../statements/state.ts';
 import { BYTE_UNITS, type ByteUnit } from '../statements/units.ts';
 import { hook, priority } from './chains.ts';
-import { comment, devices, family, nameInTable } from './names.ts';
+import { comment, devices, family } from './names.ts';
 import type { Fields, Reader } from './reader.ts';
 
 /* Objects with names (counters, quotas, helpers of connection tracking and the like), and flowtables. */
@@ -198,9 +198,6 @@ export function objectContent(reader: Reader, kind: string, object: Fields): voi
   else if (!bare) parser.unexpected("'{'");
   else if (kind !== 'counter' || !(parser.isSeparator() || parser.is(T.EOF))) settings(reader, object);
 }
-
-/** Reads `KIND [FAMILY] TABLE NAME`; the kind has been read. */
-export const objectPlace = (reader: Reader): Fields => nameInTable(reader);
 
 /** Reads the block of a flowtable. */
 export function flowtableBlock(reader: Reader, flowtable: Fields): void {
