@@ -42,6 +42,25 @@ kernelSuite('docs/iptables.md', () => {
     ]);
   });
 
+  it('runs single commands', async () => {
+    const netns = NetNs.create();
+    const printed: unknown[][] = [];
+    try {
+      await new AsyncFunction('Iptables', 'IptablesError', 'netns', 'console', body('ipt.run'))(
+        iptables.Iptables,
+        iptables.IptablesError,
+        netns,
+        { log: (...values: unknown[]) => printed.push(values) },
+      );
+    } finally {
+      netns.close();
+    }
+    expect(printed).toEqual([
+      [expect.stringMatching(/^REDIRECT +(tcp|6) .* 10\.10\.0\.100 +tcp dpt:80$/m)],
+      [2, '--dport', expect.stringContaining('unknown option "--dport"')],
+    ]);
+  });
+
   it('has no other examples', () => {
     expect(page.left).toEqual([]);
   });
