@@ -1,3 +1,4 @@
+import type { JsonCommand } from '../nft/json-commands.ts';
 import { Names } from '../nft/names.ts';
 import type { Statement } from '../nft/statements/registry.ts';
 import { builtInChain, FAMILIES } from './built-in.ts';
@@ -30,7 +31,7 @@ export interface Untranslated {
 /** The rules as nft's JSON. */
 export interface NftTranslation {
   /** Tables, chains and rules as `nft -j list ruleset` has them; `Nftables.apply` takes them. */
-  nftables: object[];
+  nftables: JsonCommand[];
   /**
    * The rules that nft has no words for. Left out if there are none; `Nftables.apply` refuses a document that has it, because a part of the
    * rules would be lost.
@@ -46,29 +47,26 @@ export interface NftTranslation {
  *
  * @param rules what `parseIptables` gives
  * @example
- * const { nftables, untranslated = [] } = toNft(parseIptables(readFileSync('rules.v4', 'utf8')));
+ * const rules = parseIptables('*filter\n:INPUT DROP\n-A INPUT -p tcp --dport 22 -j ACCEPT\nCOMMIT\n');
+ * const { nftables, untranslated = [] } = toNft(rules);
  * for (const { rule, argument } of untranslated) console.warn(`${rule}: nft has nothing like ${argument}`);
  * await nft.apply({ nftables });
  */
 export function toNft({ family, tables }: IptablesRuleset): NftTranslation {
   const names = new Names();
-  const nftables: object[] = [];
+  const nftables: JsonCommand[] = [];
   const untranslated: Untranslated[] = [];
   for (const { name: table, chains } of tables) {
     const place = { family: FAMILIES[family], table };
     nftables.push({ table: { family: place.family, name: table } });
     for (const { name, policy } of chains) {
       const builtIn = builtInChain(table, name);
-      const base =
-        builtIn === undefined
-          ? {}
-          : {
-              type: builtIn.type,
-              hook: builtIn.hook,
-              prio: builtIn.priority,
-              policy: policy === 'DROP' ? 'drop' : 'accept',
-            };
-      nftables.push({ chain: { ...place, name, ...base } });
+      if (builtIn === undefined) {
+        nftables.push({ chain: { ...place, name } });
+        continue;
+      }
+      const { type, hook, priority: prio } = builtIn;
+      nftables.push({ chain: { ...place, name, type, hook, prio, policy: policy === 'DROP' ? 'drop' : 'accept' } });
     }
     for (const chain of chains)
       for (const rule of chain.rules) {

@@ -3,6 +3,7 @@ import { BatchError } from 'netsteer';
 import { NftSyntaxError } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
 import { debian, freshNamespaces, netns, nft, other, otherNamespaces, there } from '../support/fresh-namespace.ts';
+import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* Texts of nft's language, applied without nft. */
@@ -130,7 +131,7 @@ kernelSuite('texts of nft', () => {
 `);
   });
 
-  it('ask: list is answered in JSON, with what there was before the text changed it', async () => {
+  it('ask: list is answered in JSON, with what there was before the text changed it; other questions are refused with ERR_NFT_SYNTAX', async () => {
     await nft.apply('add table t; add counter t k { packets 3 bytes 4; }');
     const reply = await nft.apply('list counters table ip t; add table u');
     expect(reply).toMatchObject({ nftables: [{}, { counter: { name: 'k', packets: 3, bytes: 4 } }] });
@@ -207,7 +208,7 @@ kernelSuite('texts of nft that are wrong', () => {
 });
 
 kernelSuite('large texts', () => {
-  it('load ten thousand rules and a hundred thousand elements', { timeout: 120_000 }, async () => {
+  it('load ten thousand rules and a hundred thousand elements', { timeout: PATIENCE_MILLISECONDS }, async () => {
     const rules = Array.from(
       { length: 10_000 },
       (_, i) => `\t\tip saddr 10.0.${i >> 8}.${i & 255} tcp dport ${i + 1} counter accept\n`,
