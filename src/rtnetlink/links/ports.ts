@@ -18,6 +18,8 @@ const port = new LinkKind<'port', NewLink, BridgePort>({
   nestedOnly: true,
   readOnly: PORT_READ_ONLY,
   limits: PORT_LIMITS,
+  // The kernel sets the state itself when the carrier comes or goes, and refuses a state that it cannot set.
+  reads: { state: () => true },
   since: {
     isolated: '4.18',
     locked: '5.18',
