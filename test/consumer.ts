@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 /** The Nodes that the package promises to run on, from the npm package that holds their binary. */
-const NODES = { node20: '20', node22: '22', node24: '24' };
+const NODES = { node20: '20', node22: '22', node24: '24', node26: '26' };
 /** The other runtimes. Their packages bring the binary as a dependency of this machine's kind, so that no install script has to run. */
 const OTHERS = { bun: '1.4.5', deno: '2.9.6' };
 
@@ -16,6 +16,7 @@ export const RUNTIMES: Readonly<Record<string, readonly [string, ...string[]]>> 
   node20: ['node_modules/node20/bin/node'],
   node22: ['node_modules/node22/bin/node'],
   node24: ['node_modules/node24/bin/node'],
+  node26: ['node_modules/node26/bin/node'],
   bun: [`node_modules/@oven/bun-linux-${bunArch()}/bin/bun`],
   deno: [`node_modules/@deno/linux-${process.arch}-glibc/deno`, 'run', '--allow-all'],
 };

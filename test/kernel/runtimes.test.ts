@@ -6,12 +6,15 @@ import { type Consumer, RUNTIMES, theConsumer } from '../consumer.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const PROGRAM = 'program.mjs';
+/** A check of each subsystem, whose results are the table of docs/decisions/ffi.md. */
+const SUBSYSTEMS = 'subsystems.mjs';
 
 kernelSuite('the packed package on each runtime', () => {
   let consumer: Consumer;
   beforeAll(() => {
     consumer = theConsumer();
-    fs.copyFileSync(`test/fixtures/runtimes/${PROGRAM}`, join(consumer.folder, PROGRAM));
+    for (const name of [PROGRAM, SUBSYSTEMS])
+      fs.copyFileSync(`test/fixtures/runtimes/${name}`, join(consumer.folder, name));
   });
   afterAll(() => consumer.remove());
 
@@ -33,4 +36,20 @@ kernelSuite('the packed package on each runtime', () => {
       });
     });
   }
+
+  it('uses each subsystem on every runtime, as the table of docs/decisions/ffi.md says', () => {
+    const { folder: cwd } = consumer;
+    const columns = Object.values(RUNTIMES).map(([program, ...options]) => {
+      const output = execFileSync(join(cwd, program), [...options, SUBSYSTEMS], { cwd, encoding: 'utf8' });
+      return JSON.parse(output) as Record<string, string>;
+    });
+    const names = Object.keys(columns[0]!);
+    expect(names.length).toBeGreaterThan(10);
+    const rows = names.map(name => {
+      const cells = columns.map(results => (results[name] === 'works' ? 'yes' : (results[name] ?? 'not run')));
+      return `| ${name} | ${cells.join(' | ')} |`;
+    });
+    const page = fs.readFileSync('docs/decisions/ffi.md', 'utf8').split('\n');
+    expect(rows.filter(row => !page.includes(row))).toEqual([]);
+  });
 });
