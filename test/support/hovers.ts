@@ -33,7 +33,9 @@ class UserFile {
   readonly lines = [
     'export type ValueOf<U> = U extends { [key: string]: infer V } ? V : never;',
     'export type ElementOf<U> = U extends readonly (infer E)[] ? E : never;',
-    'export type Having<U, K extends PropertyKey> = U extends unknown ? (K extends keyof U ? U : never) : never;',
+    // The names that are written, where an index signature takes all.
+    'export type Written<U> = keyof { [P in keyof U as string extends P ? never : P]: 0 };',
+    'export type Having<U, K extends PropertyKey> = U extends unknown ? (K extends Written<U> ? U : never) : never;',
   ];
   readonly asked: { name: string; line: number; column: number }[] = [];
 
