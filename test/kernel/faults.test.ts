@@ -402,7 +402,8 @@ kernelSuite('devices, addresses and routes when one system call fails', () => {
   });
   const veth = () => {
     links.sync.createVeth({ name: 'made0', peer: { name: 'made1' } });
-    links.sync.set('made0', { up: true });
+    // Without its other end, a nexthop's device has no carrier.
+    for (const name of ['made0', 'made1']) links.sync.set(name, { up: true });
   };
 
   test.each<[string, (own: Links) => unknown, (() => void)?]>([
