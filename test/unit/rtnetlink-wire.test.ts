@@ -105,7 +105,8 @@ describe('links over a kernel in memory', () => {
   test.each<[string, number, readonly string[], (links: Links) => unknown]>([
     ['the first attribute', 32, ['name'], links => links.sync.createDummy({ name: 'a', mtu: 5000 })],
     ['the second attribute', 40, ['mtu'], links => links.sync.createDummy({ name: 'a', mtu: 5000 })],
-    ['the header', 20, [], links => links.sync.createDummy({ name: 'a', mtu: 5000 })],
+    ['the header', 20, [], links => links.sync.createDummy({ name: 'a' })],
+    ['the header, where one setting was given', 20, ['mtu'], links => links.sync.createDummy({ name: 'a', mtu: 5000 })],
     ['an address', 24, ['address'], links => links.sync.addAddress('a', '10.0.0.1/24')],
   ])('report the path of %s at its offset', (_, offset, path, call) => {
     const wire = new CannedTransport(request =>
