@@ -1,6 +1,6 @@
 import { DecodeError, noField, type Path, rangeError, typeError, within } from '../errors.ts';
 import { type Framing, NETLINK_FRAMING } from './framing.ts';
-import type { Attribute, Facets, Need, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
+import type { Attribute, Field, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
 import type { Context, Type } from './types.ts';
 import * as types from './types.ts';
 import { type Fields, keep, sortUnknown } from './unknown.ts';
@@ -15,7 +15,7 @@ import {
   type Source,
   toHex,
 } from './wire.ts';
-import { readWord, type Word, wordOf, writeWord } from './word.ts';
+import { readWord, wordOf, writeWord } from './word.ts';
 import type { Writer } from './writer.ts';
 
 /** Options of a table of attributes. */
@@ -31,26 +31,6 @@ export interface TableOptions {
   before?: (value: Readonly<Fields>) => Readonly<Fields>;
   /** Further facts, for the code that declares the table. */
   facets?: object;
-}
-
-/** One row of a table, as its encoder and decoder need it. */
-export interface Field {
-  /** The field's name in the object. */
-  readonly key: string;
-  /** The attribute's number. */
-  readonly number: number;
-  /** The type that reads and writes its payload. */
-  readonly type: Type<unknown>;
-  /** Whether it must be there, may be absent, or has its fields in the object around it. */
-  readonly need: Need;
-  /** The attribute's number with flags. Nests have NLA_F_NESTED, because strict parsers of newer kernels require it. */
-  readonly wireType: number;
-  /** Its bit in a set of fields; 0 from the 32nd on. */
-  readonly bit: number;
-  /** Set for 32-bit numbers, by far the most common payload. */
-  readonly word: Word | undefined;
-  /** Further facts, for the code that declares the table. */
-  readonly facets: Facets | undefined;
 }
 
 /** Returns undefined if the bytes are no value of the type. The caller keeps such an attribute raw, and reads the others. */

@@ -1,5 +1,6 @@
 import { formatPath, type Path } from '../errors.ts';
-import { AttributeTable, type Field } from './attributes.ts';
+import { AttributeTable } from './attributes.ts';
+import type { Field } from './rows.ts';
 import { Struct } from './struct.ts';
 import type { Type } from './types.ts';
 

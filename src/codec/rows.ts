@@ -1,6 +1,7 @@
 import { listOf } from './list.ts';
 import type { Type } from './types.ts';
 import * as types from './types.ts';
+import type { Word } from './word.ts';
 
 /** An attribute that no row describes, or whose bytes are not of its row's type. It is kept as it was, and written back. */
 export interface UnknownAttribute {
@@ -200,3 +201,23 @@ export const nested = <T>(number: number, table: Type<T>) => attribute(number, t
  */
 export const list = <T>(number: number, elementNumber: number, element: Type<T>) =>
   attribute(number, listOf(elementNumber, element));
+
+/** One row of a table, as its encoder and decoder need it. */
+export interface Field {
+  /** The field's name in the object. */
+  readonly key: string;
+  /** The attribute's number. */
+  readonly number: number;
+  /** The type that reads and writes its payload. */
+  readonly type: Type<unknown>;
+  /** Whether it must be there, may be absent, or has its fields in the object around it. */
+  readonly need: Need;
+  /** The attribute's number with flags. Nests have NLA_F_NESTED, because strict parsers of newer kernels require it. */
+  readonly wireType: number;
+  /** Its bit in a set of fields; 0 from the 32nd on. */
+  readonly bit: number;
+  /** Set for 32-bit numbers, by far the most common payload. */
+  readonly word: Word | undefined;
+  /** Further facts, for the code that declares the table. */
+  readonly facets: Facets | undefined;
+}

@@ -1,6 +1,7 @@
 import { DecodeError, formatPath, type Path } from '../errors.ts';
-import { AttributeTable, type Field } from './attributes.ts';
+import { AttributeTable } from './attributes.ts';
 import { stepsTo } from './path.ts';
+import type { Field } from './rows.ts';
 import { type Context, NO_CONTEXT, type Type } from './types.ts';
 import { HOST_IS_LITTLE_ENDIAN, NLA_HDRLEN, NLA_TYPE_MASK, type Source } from './wire.ts';
 

@@ -1,8 +1,6 @@
-import type { Info } from '../nf_tables/xt/layout.ts';
-import type { Names } from '../nft/names.ts';
-import { parseAddresses } from './addresses.ts';
+import type { ArgumentOptions, Command } from './command.ts';
 import { IptablesError } from './error.ts';
-import { type ExtensionRow, guided, type OptionPlace, type OptionRow, type Surroundings } from './extension.ts';
+import { guided, type OptionPlace, type Surroundings } from './extension.ts';
 import {
   type CommandName,
   GENERAL,
@@ -13,68 +11,27 @@ import {
   optionByName,
   RULE_COMMANDS,
 } from './general-options.ts';
-import type { IptablesAddress, IptablesCounters, IptablesExtension, IptablesFamily, IptablesRule } from './model.ts';
+import { type Found, finished, type Instance, LoadedExtensions } from './loaded-extensions.ts';
+import type { IptablesCounters, IptablesRule } from './model.ts';
 import { parseProtocol } from './protocols.ts';
 import { findMatch, findTarget, impliedMatch } from './registry.ts';
-import { parseNumber } from './values.ts';
+import {
+  addressed,
+  chainName,
+  checkInterface,
+  counter,
+  type GivenAddresses,
+  LONGEST_CHAIN,
+  refuseChainName,
+  refuseInterfaces,
+  ruleNumber,
+} from './rule-checks.ts';
 
 /* The arguments of iptables: one command, and the rule that it is about. */
 
-export type { CommandName } from './general-options.ts';
-
-/** One command line. */
-export interface Command {
-  command: CommandName;
-  table: string;
-  /** The chain; left out: all chains. */
-  chain?: string;
-  /** The place of a rule, from 1 on. */
-  number?: number;
-  newName?: string;
-  policy?: string;
-  /** -Z beside -L or -S: the counters become zero after they were listed. */
-  zero?: true;
-  /** One for each pair of a source and a destination. */
-  rules: IptablesRule[];
-  counters?: IptablesCounters;
-  verbose: number;
-  numeric: boolean;
-  exact: boolean;
-  lineNumbers: boolean;
-  /** -4 or -6 says that the line is for the other family: it is passed over. */
-  skipped?: true;
-  /** What iptables says although it goes on. */
-  warnings: string[];
-}
-
-/** How a command line is read. */
-export interface ArgumentOptions {
-  family: IptablesFamily;
-  names: Names;
-  /** Within a text, in this table: `-t` is refused. */
-  restoring?: string;
-}
-
 const VERDICTS: ReadonlySet<string> = new Set(['ACCEPT', 'DROP', 'RETURN']);
-/** Words after -j that no chain may have. */
-const RESERVED: ReadonlySet<string> = new Set(['', 'ACCEPT', 'DROP', 'RETURN', 'QUEUE', 'standard']);
-const LONGEST_INTERFACE = 15;
-const LONGEST_CHAIN = 28;
-const LARGEST_NUMBER = 0x7fffffff;
-
-/** An extension while its options are read. */
-interface Instance {
-  readonly row: ExtensionRow;
-  readonly info: Info;
-  readonly given: Set<string>;
-}
 
 const NONE: ReadonlySet<string> = new Set();
-
-interface Found {
-  readonly instance: Instance;
-  readonly option: OptionRow;
-}
 
 /**
  * Reads the arguments of one command.
@@ -91,13 +48,12 @@ class ArgumentParser {
   #commandGiven = false;
   #at = 0;
   #inverted = false;
-  #source: { text: string; inverted: boolean } | undefined;
-  #destination: { text: string; inverted: boolean } | undefined;
+  #source: GivenAddresses | undefined;
+  #destination: GivenAddresses | undefined;
   readonly #rule: IptablesRule;
   readonly #matches: Instance[] = [];
   #target: Instance | undefined;
-  /** In the order in which they were loaded. */
-  readonly #instances: Instance[] = [];
+  readonly #loaded = new LoadedExtensions();
   #impliedLoaded = false;
   #waits = false;
   readonly #seen = new Set<string>();
@@ -172,9 +128,9 @@ class ArgumentParser {
     const name = equals < 0 ? word.slice(2) : word.slice(2, equals);
     const attached = equals < 0 ? undefined : word.slice(equals + 1);
     const general = optionByName(name);
-    const exact = general === undefined ? this.#findOption(name) : undefined;
+    const exact = general === undefined ? this.#loaded.find(name) : undefined;
     // The beginning of a name is enough where no other begins like it.
-    const options = general === undefined && exact === undefined ? this.#optionsLike(name) : [];
+    const options = general === undefined && exact === undefined ? this.#loaded.like(name) : [];
     const candidates =
       general === undefined && exact === undefined ? GENERAL.filter(row => row.name.startsWith(name)) : [];
     const one = candidates.every(({ short }) => short === candidates[0]!.short) ? candidates[0] : undefined;
@@ -196,40 +152,8 @@ class ArgumentParser {
       protocol === undefined || this.#impliedLoaded ? undefined : impliedMatch(protocol.number, this.#options.family);
     if (row === undefined) throw new IptablesError(`unknown option "${word}"`, { argument: word });
     this.#impliedLoaded = true;
-    this.#matches.push(this.#load(row, row.name));
+    this.#matches.push(this.#loaded.load(row, row.name, this.#surroundings));
     this.#long(word);
-  }
-
-  #load(row: ExtensionRow, word: string): Instance {
-    const info = row.initial?.(this.#surroundings, word) ?? {};
-    const instance: Instance = { row, info, given: new Set() };
-    this.#instances.unshift(instance);
-    return instance;
-  }
-
-  #offered({ row, info }: Instance): readonly OptionRow[] {
-    const { shows } = row;
-    return shows === undefined ? row.options : row.options.filter(option => shows(option, info));
-  }
-
-  /** The newest extension that has it. */
-  #findOption(name: string): Found | undefined {
-    for (const instance of this.#instances) {
-      const { row, info } = instance;
-      for (const option of row.options)
-        if ((option.name === name || option.aliases?.includes(name)) && row.shows?.(option, info) !== false)
-          return { instance, option };
-    }
-    return undefined;
-  }
-
-  #optionsLike(prefix: string): Found[] {
-    const found = new Map<OptionRow, Found>();
-    for (const instance of this.#instances)
-      for (const option of this.#offered(instance))
-        if ([option.name, ...(option.aliases ?? [])].some(name => name.startsWith(prefix)) && !found.has(option))
-          found.set(option, { instance, option });
-    return [...found.values()];
   }
 
   #extensionOption({ instance, option }: Found, word: string, attached: string | undefined): void {
@@ -337,7 +261,7 @@ class ArgumentParser {
       }
       case 'N': {
         const chain = argument();
-        this.#refuseName(chain);
+        refuseChainName(chain, this.#options.family);
         this.#begin(row, word, chain);
         break;
       }
@@ -469,15 +393,6 @@ class ArgumentParser {
     this.#rule.chain = chain;
   }
 
-  /** The names that a new chain may not have. */
-  #refuseName(chain: string): void {
-    if (/^[-!]/.test(chain))
-      throw new IptablesError(`chain name not allowed to start with \`${chain[0]}'`, { argument: chain });
-    if (RESERVED.has(chain) || findTarget(chain, this.#options.family) !== undefined)
-      throw new IptablesError('chain name may not clash with target name', { argument: chain });
-    if (/\s/.test(chain)) throw new IptablesError(`Invalid chain name \`${chain}'`, { argument: chain });
-  }
-
   /** Notes an option that may be given once. */
   #once(letter: string, word: string, invertible = false): void {
     if (this.#seen.has(letter)) throw new IptablesError(`multiple -${letter} flags not allowed`, { argument: word });
@@ -494,14 +409,7 @@ class ArgumentParser {
   }
 
   #interface(name: string): { name: string; invert?: true } {
-    if (Buffer.byteLength(name) > LONGEST_INTERFACE)
-      throw new IptablesError(`interface name \`${name}' must be shorter than IFNAMSIZ (${LONGEST_INTERFACE})`, {
-        argument: name,
-      });
-    if (/[/ ]/.test(name))
-      this.#command.warnings.push(
-        `Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).`,
-      );
+    checkInterface(name, this.#command.warnings);
     return this.#inverted ? { name, invert: true } : { name };
   }
 
@@ -516,14 +424,14 @@ class ArgumentParser {
     const row = findMatch(name, this.#options.family);
     if (row === undefined)
       throw new IptablesError(`Couldn't load match \`${name}':No such file or directory\n`, { argument: name });
-    this.#matches.push(this.#load(row, name));
+    this.#matches.push(this.#loaded.load(row, name, this.#surroundings));
   }
 
   #jump(word: string): void {
     const rule = this.#rule;
     const name = chainName(word);
     const row = findTarget(name, this.#options.family);
-    if (row !== undefined) this.#target = this.#load(row, name);
+    if (row !== undefined) this.#target = this.#loaded.load(row, name, this.#surroundings);
     else rule.target = VERDICTS.has(name) ? { verdict: name as 'ACCEPT' } : { jump: name };
   }
 
@@ -557,7 +465,15 @@ class ArgumentParser {
     if (!this.#commandGiven) throw new IptablesError('no command specified');
     if (this.#inverted) throw new IptablesError('nothing appropriate following !', { argument: '!' });
     if (command.counters !== undefined) rule.counters = command.counters;
-    if (RULE_COMMANDS.has(command.command)) this.#addressed(rule);
+    if (RULE_COMMANDS.has(command.command)) {
+      const isReplacement = command.command === 'replace';
+      command.rules = addressed(rule, {
+        family: this.#options.family,
+        source: this.#source,
+        destination: this.#destination,
+        isReplacement,
+      });
+    }
     const commands: CommandName[] = command.zero ? [command.command, 'zero'] : [command.command];
     const illegal = illegalOption(this.#seen, commands, command.number !== undefined);
     if (illegal !== undefined)
@@ -569,109 +485,6 @@ class ArgumentParser {
     if (RULE_COMMANDS.has(command.command)) refuseInterfaces(rule);
     return command;
   }
-
-  /** A rule for each pair of addresses. */
-  #addressed(rule: IptablesRule): void {
-    const { family } = this.#options;
-    const sources = this.#source && parseAddresses(this.#source.text, family, this.#source.inverted);
-    const destinations =
-      this.#destination && parseAddresses(this.#destination.text, family, this.#destination.inverted);
-    for (const [given, list] of [
-      [this.#source, sources],
-      [this.#destination, destinations],
-    ] as const)
-      if (given?.inverted && list!.length > 1)
-        throw new IptablesError('! not allowed with multiple source or destination IP addresses', {
-          argument: given.text,
-        });
-    if (this.#command.command === 'replace' && ((sources?.length ?? 1) > 1 || (destinations?.length ?? 1) > 1))
-      throw new IptablesError('Replacement rule does not specify a unique address');
-    if ((sources?.length ?? 1) === 1 && (destinations?.length ?? 1) === 1) {
-      const [source, destination] = [sources?.[0], destinations?.[0]];
-      if (source !== undefined && !matchesAll(source)) rule.source = source;
-      if (destination !== undefined && !matchesAll(destination)) rule.destination = destination;
-      this.#command.rules.push(rule);
-      return;
-    }
-    for (const source of sources ?? [undefined])
-      for (const destination of destinations ?? [undefined])
-        this.#command.rules.push(withAddresses(rule, source, destination));
-  }
 }
 
 const isOption = (word: string): boolean => word.startsWith('-') || word.startsWith('!');
-
-/** The options of an extension are complete, and fit together. */
-function finished({ row, info, given }: Instance, at: Surroundings): IptablesExtension {
-  row.check?.(info, given, at);
-  const _extension = row.word?.(info) ?? row.name;
-  for (const { name, required, excludes } of row.options) {
-    if (!given.has(name)) {
-      if (required)
-        throw new IptablesError(`${row.name}: option "--${name}" must be specified`, {
-          argument: `--${name}`,
-          guided: true,
-        });
-      continue;
-    }
-    const other = excludes?.find(excluded => given.has(excluded));
-    if (other !== undefined)
-      throw new IptablesError(`${row.name}: option "--${name}" cannot be used together with "--${other}".`, {
-        argument: `--${name}`,
-        guided: true,
-      });
-  }
-  return { name: row.name, revision: row.revision, info };
-}
-
-function withAddresses(
-  rule: IptablesRule,
-  source: IptablesAddress | undefined,
-  destination: IptablesAddress | undefined,
-): IptablesRule {
-  const { table, chain, ...rest } = rule;
-  return {
-    table,
-    chain,
-    ...(source !== undefined && !matchesAll(source) && { source }),
-    ...(destination !== undefined && !matchesAll(destination) && { destination }),
-    ...rest,
-  };
-}
-
-const matchesAll = ({ mask, invert }: IptablesAddress): boolean => !invert && (mask === '0.0.0.0' || mask === '::');
-
-/** A packet that comes in has no way out yet, and the other way round. */
-function refuseInterfaces({ chain, inInterface, outInterface }: IptablesRule): void {
-  const entering = chain === 'PREROUTING' || chain === 'INPUT';
-  const leaving = chain === 'POSTROUTING' || chain === 'OUTPUT';
-  if (entering && outInterface !== undefined)
-    throw new IptablesError(`Can't use -o with ${chain}\n`, { argument: outInterface.name });
-  if (leaving && inInterface !== undefined)
-    throw new IptablesError(`Can't use -i with ${chain}\n`, { argument: inInterface.name });
-}
-
-/** What stands after -j or -g, as a name of a chain. */
-function chainName(name: string): string {
-  if (name === '') throw new IptablesError('Invalid target name (too short)', { argument: name });
-  if (Buffer.byteLength(name) > LONGEST_CHAIN)
-    throw new IptablesError(`Invalid target name \`${name}' (${LONGEST_CHAIN} chars max)`, { argument: name });
-  if (/\s/.test(name)) throw new IptablesError(`Invalid target name \`${name}'`, { argument: name });
-  return name;
-}
-
-function ruleNumber(text: string): number {
-  const number = parseNumber(text, LARGEST_NUMBER);
-  if (number === undefined || number < 1) throw new IptablesError(`Invalid rule number \`${text}'`, { argument: text });
-  return number;
-}
-
-/** The number that a text begins with, as C's sscanf takes it. */
-function counter(text: string, what: string): bigint {
-  const digits = /^\s*([-+]?\d+)/.exec(text)?.[1];
-  if (digits === undefined) throw new IptablesError(`-c ${what} counter not numeric`, { argument: text });
-  const value = BigInt(digits.replace('+', ''));
-  return value > MOST ? MOST : BigInt.asUintN(64, value);
-}
-
-const MOST = (1n << 64n) - 1n;

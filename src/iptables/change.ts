@@ -1,5 +1,5 @@
-import type { Command } from './arguments.ts';
 import { isTable } from './built-in.ts';
+import type { Command } from './command.ts';
 import { IptablesError } from './error.ts';
 import { formatRule } from './format-rule.ts';
 import { changedRow } from './list/rule.ts';

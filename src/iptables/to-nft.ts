@@ -14,8 +14,9 @@ import type {
   IptablesRuleset,
 } from './model.ts';
 import { findMatch, findTarget } from './registry.ts';
-import { MATCHES, match, meta, payload, type Translation } from './translate/matches.ts';
+import { MATCHES } from './translate/matches.ts';
 import { TARGETS } from './translate/targets.ts';
+import { match, meta, payload, type Translation } from './translate/translation.ts';
 import { lengthOfMask } from './values.ts';
 
 /** A rule in the place of which nothing stands. */

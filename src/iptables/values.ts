@@ -349,3 +349,12 @@ export function lengthOfMask(mask: string, family?: 'ipv4' | 'ipv6'): number | u
   for (let i = length; i < bytes.length * 8; i++) if ((bytes[i >> 3]! & (0x80 >> (i & 7))) !== 0) return undefined;
   return length;
 }
+
+/** An address with its mask, as extensions print both; what is left out is any. */
+export function maskedAddress(address: unknown, mask: unknown, family: 'ipv4' | 'ipv6'): string {
+  const any = family === 'ipv4' ? '0.0.0.0' : '::';
+  const bits = (mask as string | undefined | null) ?? any;
+  const length = lengthOfMask(bits, family);
+  const full = family === 'ipv4' ? 32 : 128;
+  return `${(address as string | undefined | null) ?? any}${length === full ? '' : `/${length ?? bits}`}`;
+}

@@ -17,7 +17,8 @@ import {
   mergeService,
   missingDestination,
 } from './ipvs-edit.ts';
-import { type Batch, type CheckedOperation, type IpvsOperation, isEdit } from './operation.ts';
+import { type Batch, type CheckedOperation, isEdit } from './operation.ts';
+import type { IpvsOperation } from './operation-types.ts';
 import { readDestinations, readServiceStates } from './snapshot.ts';
 
 /** The services that were asked about, as the kernel has them. */

@@ -9,7 +9,8 @@ import { Disturbed, retry } from '../netlink/retry.ts';
 import type { Backends } from './backends/automatic.ts';
 import { describe } from './backends/requests.ts';
 import { Run, seenThrough } from './batch-run.ts';
-import { Batch, type IpvsOperation } from './operation.ts';
+import { Batch } from './operation.ts';
+import type { IpvsOperation } from './operation-types.ts';
 import { changesBetween, toCommand } from './plan.ts';
 import { readServiceStates, type ServiceState } from './snapshot.ts';
 

@@ -32,7 +32,8 @@ export type { BatchOptions, BatchResult } from './batch.ts';
 export type { Connection, ConnectionEnd, ConnectionsOptions } from './connections.ts';
 export type { Drain, DrainByProtocol, DrainPolicy } from './drain.ts';
 export { Ipvs, type IpvsOptions } from './ipvs.ts';
-export type { BatchBuilder, DestinationPatch, IpvsOperation, ServicePatch } from './operation.ts';
+export type { BatchBuilder } from './operation.ts';
+export type { DestinationPatch, IpvsOperation, ServicePatch } from './operation-types.ts';
 export { formatPlan } from './plan.ts';
 export type { Drained, PlanOptions, ReconcileOptions, ReconcileProgress, ReconcileResult } from './reconcile.ts';
 export {

@@ -30,7 +30,7 @@ import type { Operation } from '../netlink/index.ts';
 import { Disturbed, retry } from '../netlink/retry.ts';
 import type { Backend, IpvsCommand } from './backends/backend.ts';
 import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
-import type { DestinationPatch, Patch, ServicePatch } from './operation.ts';
+import type { DestinationPatch, Patch, ServicePatch } from './operation-types.ts';
 import { readDestinations } from './snapshot.ts';
 
 /* The kernel takes no partial update. So an edit reads, merges, writes, and reads again to see whether another program came in between. */

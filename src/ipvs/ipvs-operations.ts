@@ -27,7 +27,8 @@ import {
 import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
 import { startSync, stopSync, syncDaemons } from './daemon.ts';
 import { editDestination, editService, readExisting, replacement, replacementOf, verifyTunnel } from './ipvs-edit.ts';
-import { BatchBuilder, type DestinationPatch, type IpvsOperation, type ServicePatch } from './operation.ts';
+import { BatchBuilder } from './operation.ts';
+import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation-types.ts';
 import { changesBetween, Desired, toOperation } from './plan.ts';
 import type { PlanOptions } from './reconcile.ts';
 import { type RestoreOptions, type RestoreResult, restoreRules } from './rules-restore.ts';

@@ -21,7 +21,7 @@ import { endpoint } from '../ipvsadm/format.ts';
 import * as C from '../linux/ip_vs.ts';
 import type { IpvsCommand } from './backends/backend.ts';
 import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
-import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation.ts';
+import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation-types.ts';
 import type { ServiceState } from './snapshot.ts';
 
 /**

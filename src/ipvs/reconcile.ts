@@ -6,7 +6,7 @@ import { retry } from '../netlink/retry.ts';
 import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
 import type { BatchOptions, BatchResult } from './batch.ts';
 import { type Drain, readDrain, type Waiting } from './drain.ts';
-import type { IpvsOperation } from './operation.ts';
+import type { IpvsOperation } from './operation-types.ts';
 import type { Served } from './tracked.ts';
 
 /** What `Ipvs.plan` does with services that are not desired. */

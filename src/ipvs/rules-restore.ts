@@ -12,7 +12,8 @@ import type { Backend } from './backends/backend.ts';
 import { type BatchOptions, type BatchResult, carryOut } from './batch.ts';
 import { asRefusal, seenThrough } from './batch-run.ts';
 import { startSync, stopSync, syncDaemons } from './daemon.ts';
-import { Batch, type DestinationPatch, type IpvsOperation, type ServicePatch } from './operation.ts';
+import { Batch } from './operation.ts';
+import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation-types.ts';
 
 /** What a line of ipvsadm's format asks for: an operation, or one about a sync daemon. */
 export type RuleOperation =

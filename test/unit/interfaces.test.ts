@@ -18,6 +18,7 @@ const DEEP: Readonly<Record<string, string>> = {
   'ffi/functions.ts': 'the list of C functions is compared with musl, and each is called with a NUL',
   'ffi/pool.ts': 'its calls end when the test says so',
   'ffi/timer-watch.ts': 'its poll answers when the test says so; Node itself has no use for it',
+  'iptables/arguments.ts': 'recorded command lines are read and refused, hundreds without a kernel',
   'iptables/compile.ts': 'recorded rules are compared with its expressions, without a kernel',
   'iptables/decompile.ts': 'recorded rules of the kernel are read by it',
   'ipvs/backends/dump-reader.ts': 'reads by itself what the tables read too: both are compared, byte by byte',

@@ -221,7 +221,7 @@ const ICMP6_NAMES: Readonly<Record<string, string>> = {
   '137': 'redirect',
 };
 
-const MH_NAMES = [
+export const MH_NAMES = [
   'binding-refresh-request',
   'home-test-init',
   'careof-test-init',

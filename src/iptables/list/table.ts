@@ -1,4 +1,4 @@
-import type { Command } from '../arguments.ts';
+import type { Command } from '../command.ts';
 import { IptablesError } from '../error.ts';
 import { formatRule } from '../format-rule.ts';
 import { chainsInOrder, type RulesetState, type StateChain } from '../state.ts';

@@ -1,162 +1,24 @@
 import type { Statement } from '../../nft/statements/registry.ts';
+import { MH_NAMES } from '../list/matches.ts';
 import type { Shown } from '../list/shown.ts';
+import {
+  all,
+  ct,
+  exthdr,
+  list,
+  match,
+  meta,
+  number,
+  one,
+  op,
+  payload,
+  silent,
+  span,
+  type Translation,
+} from './translation.ts';
+import { dccp, dport, ICMP, ICMP6, icmp, sctp, sport, tcp } from './transport.ts';
 
-/* Matches as statements of nft. */
-
-/** The statements of an extension; undefined where nft has no words for its options. A word: the option that has none. */
-export type Translation = (shown: Shown) => Statement[] | string;
-
-export const payload = (protocol: string, field: string) => ({ payload: { protocol, field } });
-export const meta = (key: string) => ({ meta: { key } });
-export const ct = (key: string, dir?: string) => ({ ct: dir === undefined ? { key } : { key, dir } });
-const exthdr = (name: string, field: string) => ({ exthdr: { name, field } });
-
-export const match = (left: unknown, right: unknown, op: string = '==') =>
-  ({ match: { op, left, right } }) as Statement;
-
-/** One value of a list stands by itself. */
-const list = (values: readonly unknown[]): unknown => (values.length === 1 ? values[0] : values);
-
-const number = (text: string): number | bigint => {
-  const big = BigInt(text);
-  return big <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(big) : big;
-};
-
-/** `1`, `1:9` */
-function span(text: string, separator = ':', read: (part: string) => unknown = number): unknown {
-  const [first = '', last] = text.split(separator);
-  return last === undefined || last === first ? read(first) : { range: [read(first), read(last)] };
-}
-
-const op = (shown: Shown, option: string): string => (shown.inverted(option) ? '!=' : '==');
-
-/** One option as one comparison. */
-const one =
-  (option: string, left: unknown | ((shown: Shown) => unknown), read: (text: string) => unknown = span): Translation =>
-  shown => {
-    const asked = typeof left === 'function' ? (left as (shown: Shown) => unknown)(shown) : left;
-    return shown.has(option) ? [match(asked, read(shown.text(option)), op(shown, option))] : [];
-  };
-
-/** Several options, each of which has words or not. */
-function all(parts: Readonly<Record<string, Translation>>): Translation {
-  return shown => {
-    const found: Statement[] = [];
-    for (const name of shown.names) {
-      const part = parts[name];
-      const statements = part?.(shown) ?? name;
-      if (typeof statements === 'string') return statements;
-      found.push(...statements);
-    }
-    return found;
-  };
-}
-
-const silent: Translation = () => [];
-
-const sport = (protocol: string) => one('sport', payload(protocol, 'sport'));
-const dport = (protocol: string) => one('dport', payload(protocol, 'dport'));
-
-const FLAGS = ['fin', 'syn', 'rst', 'psh', 'ack', 'urg'];
-
-function tcpFlags(words: string): unknown {
-  if (words === 'NONE') return 0;
-  const flags = words === 'ALL' ? FLAGS : words.toLowerCase().split(',');
-  return list(flags);
-}
-
-const tcp = all({
-  sport: sport('tcp'),
-  dport: dport('tcp'),
-  'tcp-flags': shown => {
-    const [mask = '', flags = ''] = shown.text('tcp-flags').split(' ');
-    const left = { '&': [payload('tcp', 'flags'), tcpFlags(mask)] };
-    return [match(left, tcpFlags(flags), op(shown, 'tcp-flags'))];
-  },
-});
-
-const DCCP = ['request', 'response', 'data', 'ack', 'dataack', 'closereq', 'close', 'reset', 'sync', 'syncack'];
-
-/** Neighbours as ranges, as nft lists a set of intervals. */
-function intervals(values: readonly number[], name: (value: number) => unknown): unknown[] {
-  const found: unknown[] = [];
-  const sorted = [...values].sort((a, b) => a - b);
-  for (let i = 0; i < sorted.length; ) {
-    let end = i;
-    while (sorted[end + 1] === sorted[end]! + 1) end++;
-    found.push(end === i ? name(sorted[i]!) : { range: [name(sorted[i]!), name(sorted[end]!)] });
-    i = end + 1;
-  }
-  return found;
-}
-
-const dccp = all({
-  sport: sport('dccp'),
-  dport: dport('dccp'),
-  'dccp-types': shown => {
-    const types = shown.text('dccp-types').toLowerCase().split(',');
-    const numbers = types.flatMap(type => (type === 'invalid' ? [10, 11, 12, 13, 14, 15] : [DCCP.indexOf(type)]));
-    const right =
-      types.length === 1 && types[0] !== 'invalid'
-        ? types[0]
-        : { set: intervals(numbers, value => DCCP[value] ?? value) };
-    return [match(payload('dccp', 'type'), right, op(shown, 'dccp-types'))];
-  },
-});
-
-const sctp = all({
-  sport: sport('sctp'),
-  dport: dport('sctp'),
-  'chunk-types': shown => {
-    const [which, types = ''] = shown.text('chunk-types').split(' ');
-    const names = types.toLowerCase().replaceAll('_', '-').split(',');
-    if (which !== 'all' || names.some(name => name.includes(':')) || shown.inverted('chunk-types'))
-      return 'chunk-types';
-    return names.map(name => match({ 'sctp chunk': { name } }, true));
-  },
-});
-
-const ICMP: Readonly<Record<string, string>> = {
-  '0': 'echo-reply',
-  '3': 'destination-unreachable',
-  '4': 'source-quench',
-  '5': 'redirect',
-  '8': 'echo-request',
-  '9': 'router-advertisement',
-  '10': 'router-solicitation',
-  '11': 'time-exceeded',
-  '12': 'parameter-problem',
-  '13': 'timestamp-request',
-  '14': 'timestamp-reply',
-  '17': 'address-mask-request',
-  '18': 'address-mask-reply',
-};
-
-const ICMP6: Readonly<Record<string, string>> = {
-  '1': 'destination-unreachable',
-  '2': 'packet-too-big',
-  '3': 'time-exceeded',
-  '4': 'parameter-problem',
-  '128': 'echo-request',
-  '129': 'echo-reply',
-  '130': 'mld-listener-query',
-  '131': 'mld-listener-report',
-  '132': 'mld-listener-done',
-  '133': 'nd-router-solicit',
-  '134': 'nd-router-advert',
-  '135': 'nd-neighbor-solicit',
-  '136': 'nd-neighbor-advert',
-  '137': 'nd-redirect',
-};
-
-const icmp =
-  (option: string, protocol: string, names: Readonly<Record<string, string>>): Translation =>
-  shown => {
-    const type = shown.text(option);
-    if (type === 'any') return [];
-    if (type.includes('/')) return option;
-    return [match(payload(protocol, 'type'), names[type] ?? Number(type), op(shown, option))];
-  };
+/* Matches of iptables in nft's words. */
 
 const ports: Translation = shown => {
   const protocol = shown.at.names.protocols().byNumber.get(shown.at.protocol) ?? 'tcp';
@@ -167,12 +29,8 @@ const ports: Translation = shown => {
     .map(part => span(part));
   if (option === 'ports') {
     const any = { range: [0, 65535] };
-    const singles = shown
-      .text(option)
-      .split(',')
-      .map(part => span(part));
     const left = { concat: [payload(protocol, 'sport'), payload(protocol, 'dport')] };
-    const set = singles.flatMap(port => [{ concat: [any, port] }, { concat: [port, any] }]);
+    const set = values.flatMap(port => [{ concat: [any, port] }, { concat: [port, any] }]);
     return [match(left, { set }, op(shown, option))];
   }
   const field = option.startsWith('s') ? 'sport' : 'dport';
@@ -380,17 +238,6 @@ const rpfilter: Translation = shown => {
   return found;
 };
 
-const MH = [
-  'binding-refresh-request',
-  'home-test-init',
-  'careof-test-init',
-  'home-test',
-  'careof-test',
-  'binding-update',
-  'binding-acknowledgement',
-  'binding-error',
-];
-
 const time: Translation = shown => {
   if (shown.has('monthdays') || shown.has('kerneltz') || shown.has('contiguous') || shown.has('datestart'))
     return shown.names.find(name => ['monthdays', 'kerneltz', 'contiguous', 'datestart'].includes(name))!;
@@ -434,7 +281,7 @@ export const MATCHES: Readonly<Record<string, Translation>> = {
   esp: all({ espspi: one('espspi', payload('esp', 'spi')) }),
   ah: all({ ahspi: one('ahspi', payload('ah', 'spi')) }),
   ipcomp: all({ ipcompspi: one('ipcompspi', payload('comp', 'cpi')) }),
-  mh: one('mh-type', exthdr('mh', 'type'), text => span(text, ':', part => MH[Number(part)] ?? Number(part))),
+  mh: one('mh-type', exthdr('mh', 'type'), text => span(text, ':', part => MH_NAMES[Number(part)] ?? Number(part))),
   multiport: ports,
   conntrack,
   addrtype,

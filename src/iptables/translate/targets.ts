@@ -1,7 +1,8 @@
 import type { Statement } from '../../nft/statements/registry.ts';
 import { cutText } from '../targets/values.ts';
 import { LOG_LEVELS, levelOf } from '../targets/verdicts.ts';
-import { ct, dscp, meta, payload, type Translation } from './matches.ts';
+import { dscp } from './matches.ts';
+import { ct, meta, payload, type Translation } from './translation.ts';
 
 /* Targets as statements of nft. */
 

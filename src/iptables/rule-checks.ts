@@ -1,0 +1,127 @@
+import { parseAddresses } from './addresses.ts';
+import { IptablesError } from './error.ts';
+import type { IptablesAddress, IptablesFamily, IptablesRule } from './model.ts';
+import { findTarget } from './registry.ts';
+import { parseNumber } from './values.ts';
+
+/* Addresses, names and numbers of a command, and what goes together in one. */
+
+/** Longer names of chains are refused. */
+export const LONGEST_CHAIN = 28;
+/** Words after -j that no chain may have. */
+const RESERVED: ReadonlySet<string> = new Set(['', 'ACCEPT', 'DROP', 'RETURN', 'QUEUE', 'standard']);
+const LONGEST_INTERFACE = 15;
+const LARGEST_NUMBER = 0x7fffffff;
+
+/** Addresses as a command gives them. */
+export interface GivenAddresses {
+  readonly text: string;
+  readonly inverted: boolean;
+}
+
+interface Addresses {
+  readonly family: IptablesFamily;
+  readonly source: GivenAddresses | undefined;
+  readonly destination: GivenAddresses | undefined;
+  /** The command replaces one rule. */
+  readonly isReplacement: boolean;
+}
+
+/** A rule for each pair of addresses. */
+export function addressed(
+  rule: IptablesRule,
+  { family, source: from, destination: to, isReplacement }: Addresses,
+): IptablesRule[] {
+  const sources = from && parseAddresses(from.text, family, from.inverted);
+  const destinations = to && parseAddresses(to.text, family, to.inverted);
+  for (const [given, list] of [
+    [from, sources],
+    [to, destinations],
+  ] as const)
+    if (given?.inverted && list!.length > 1)
+      throw new IptablesError('! not allowed with multiple source or destination IP addresses', {
+        argument: given.text,
+      });
+  if (isReplacement && ((sources?.length ?? 1) > 1 || (destinations?.length ?? 1) > 1))
+    throw new IptablesError('Replacement rule does not specify a unique address');
+  if ((sources?.length ?? 1) === 1 && (destinations?.length ?? 1) === 1) {
+    const [source, destination] = [sources?.[0], destinations?.[0]];
+    if (source !== undefined && !matchesAll(source)) rule.source = source;
+    if (destination !== undefined && !matchesAll(destination)) rule.destination = destination;
+    return [rule];
+  }
+  return (sources ?? [undefined]).flatMap(source =>
+    (destinations ?? [undefined]).map(destination => withAddresses(rule, source, destination)),
+  );
+}
+
+function withAddresses(
+  rule: IptablesRule,
+  source: IptablesAddress | undefined,
+  destination: IptablesAddress | undefined,
+): IptablesRule {
+  const { table, chain, ...rest } = rule;
+  return {
+    table,
+    chain,
+    ...(source !== undefined && !matchesAll(source) && { source }),
+    ...(destination !== undefined && !matchesAll(destination) && { destination }),
+    ...rest,
+  };
+}
+
+const matchesAll = ({ mask, invert }: IptablesAddress): boolean => !invert && (mask === '0.0.0.0' || mask === '::');
+
+/** A packet that comes in has no way out yet, and the other way round. */
+export function refuseInterfaces({ chain, inInterface, outInterface }: IptablesRule): void {
+  const entering = chain === 'PREROUTING' || chain === 'INPUT';
+  const leaving = chain === 'POSTROUTING' || chain === 'OUTPUT';
+  if (entering && outInterface !== undefined)
+    throw new IptablesError(`Can't use -o with ${chain}\n`, { argument: outInterface.name });
+  if (leaving && inInterface !== undefined)
+    throw new IptablesError(`Can't use -i with ${chain}\n`, { argument: inInterface.name });
+}
+
+/** What stands after -j or -g, as a name of a chain. */
+export function chainName(name: string): string {
+  if (name === '') throw new IptablesError('Invalid target name (too short)', { argument: name });
+  if (Buffer.byteLength(name) > LONGEST_CHAIN)
+    throw new IptablesError(`Invalid target name \`${name}' (${LONGEST_CHAIN} chars max)`, { argument: name });
+  if (/\s/.test(name)) throw new IptablesError(`Invalid target name \`${name}'`, { argument: name });
+  return name;
+}
+
+export function ruleNumber(text: string): number {
+  const number = parseNumber(text, LARGEST_NUMBER);
+  if (number === undefined || number < 1) throw new IptablesError(`Invalid rule number \`${text}'`, { argument: text });
+  return number;
+}
+
+/** The number that a text begins with, as C's sscanf takes it. */
+export function counter(text: string, what: string): bigint {
+  const digits = /^\s*([-+]?\d+)/.exec(text)?.[1];
+  if (digits === undefined) throw new IptablesError(`-c ${what} counter not numeric`, { argument: text });
+  const value = BigInt(digits.replace('+', ''));
+  return value > MOST ? MOST : BigInt.asUintN(64, value);
+}
+
+const MOST = (1n << 64n) - 1n;
+
+/** Refuses the names that a new chain may not have. */
+export function refuseChainName(chain: string, family: IptablesFamily): void {
+  if (/^[-!]/.test(chain))
+    throw new IptablesError(`chain name not allowed to start with \`${chain[0]}'`, { argument: chain });
+  if (RESERVED.has(chain) || findTarget(chain, family) !== undefined)
+    throw new IptablesError('chain name may not clash with target name', { argument: chain });
+  if (/\s/.test(chain)) throw new IptablesError(`Invalid chain name \`${chain}'`, { argument: chain });
+}
+
+/** Refuses a name that no device can have; a strange one is a warning. */
+export function checkInterface(name: string, warnings: string[]): void {
+  if (Buffer.byteLength(name) > LONGEST_INTERFACE)
+    throw new IptablesError(`interface name \`${name}' must be shorter than IFNAMSIZ (${LONGEST_INTERFACE})`, {
+      argument: name,
+    });
+  if (/[/ ]/.test(name))
+    warnings.push(`Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).`);
+}
