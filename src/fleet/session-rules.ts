@@ -147,7 +147,7 @@ export class SessionRulesOperations {
   }
 
   *#missing(transaction: Transaction): Operation<object[]> {
-    const { tables, chains, sets } = yield* ruleset(this.#exchange, {});
+    const { tables, chains, sets } = yield* ruleset(this.#exchange, {}, undefined);
     const there = (kind: string): readonly Named[] => (kind === 'table' ? tables : kind === 'chain' ? chains : sets);
     return named(transaction, KINDS)
       .filter(({ kind, object: { family, table, name } }) =>

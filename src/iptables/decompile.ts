@@ -2,7 +2,7 @@ import { formatIPv4, formatIPv6, fromHex, sourceOf } from '../codec/index.ts';
 import { NFPROTO_IPV4, NFPROTO_IPV6 } from '../linux/netfilter.ts';
 import type { Expression } from '../nf_tables/expression.ts';
 import type { Info } from '../nf_tables/xt/layout.ts';
-import { matchLayout, targetLayout } from '../nf_tables/xt/layouts.ts';
+import { XT_LAYOUTS } from '../nf_tables/xt/layouts.ts';
 import type { IptablesExtension, IptablesFamily, IptablesInterface, IptablesRule } from './model.ts';
 import { hostNumber } from './native.ts';
 import { lengthOfMask, maskOf } from './values.ts';
@@ -242,7 +242,7 @@ class Reader {
   /** Structures with bytes of the kernel's own in them are read all the same: the rest says what the rule means. */
   #read(name: string, revision: number, raw: string, kind: 'match' | 'target'): Info | string {
     const family = this.#family === 'ipv4' ? NFPROTO_IPV4 : NFPROTO_IPV6;
-    const layout = kind === 'match' ? matchLayout(name, revision, family) : targetLayout(name, revision, family);
+    const layout = XT_LAYOUTS[kind](name, revision, family);
     const bytes = fromHex(raw);
     if (layout === undefined || bytes === undefined || bytes.length !== layout.size) return raw;
     return layout.read(sourceOf(bytes), 0, { family }) ?? raw;

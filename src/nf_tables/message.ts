@@ -1,6 +1,5 @@
-import { type AttributeTable, attributes, opt, sourceOf, u32be, Writer } from '../codec/index.ts';
-import { DecodeError, objectOf, oneOf, typeError, within } from '../errors.ts';
-import { NFPROTO_UNSPEC } from '../linux/netfilter.ts';
+import { type AttributeTable, attributes, opt, u32be } from '../codec/index.ts';
+import { DecodeError } from '../errors.ts';
 import * as C from '../linux/nf_tables.ts';
 import {
   NFNL_BATCH_GENID,
@@ -10,11 +9,12 @@ import {
   NFNL_SUBSYS_NFTABLES,
 } from '../linux/nfnetlink.ts';
 import { NFNL_MSG_HOOK_GET } from '../linux/nfnetlink_hook.ts';
-import { beginMessage, endMessage, type Message, messageAt } from '../netlink/message.ts';
-import { nfgenmsg, nfnetlinkType, writeHeader } from '../netlink/nfnetlink.ts';
+import type { Message } from '../netlink/message.ts';
+import { nfgenmsg, nfnetlinkType } from '../netlink/nfnetlink.ts';
 import { chainTable } from './chain.ts';
 import { elementsTable, type WireElement } from './element.ts';
-import { familyName, familyNumber, type MessageFamily } from './family.ts';
+import type { RuleContext } from './expressions/xt.ts';
+import { familyName } from './family.ts';
 import { flowtableTable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
 import { hookTable } from './hook.ts';
@@ -23,6 +23,7 @@ import { type RuleEntry, ruleEntryTable, ruleRemovalTable, ruleTable } from './r
 import { type NftSet, setTable } from './set.ts';
 import { type Table, tableTable } from './table.ts';
 import { traceTable } from './trace.ts';
+import type { XtLayouts } from './xt/layout.ts';
 
 const batchTable = attributes('NFNL_BATCH', { generation: opt(u32be(NFNL_BATCH_GENID)) });
 
@@ -109,78 +110,6 @@ const byNumber = new Map<number, MessageName>(
   (Object.keys(MESSAGES) as MessageName[]).map(name => [MESSAGES[name].number, name]),
 );
 
-/** One nf_tables netlink message as an object. */
-export interface NftMessage {
-  /** 'newrule', 'delchain' ...: the kernel's NFT_MSG_ name in lower case. */
-  type: MessageName;
-  /** NLM_F_* bits of the netlink header; default 0. */
-  flags?: number;
-  /** Default 0. */
-  sequence?: number;
-  /** Of the nfgenmsg header; default 'unspecified'. */
-  family?: MessageFamily;
-  /** The header's resource: in dumps and events, the lower 16 bits of the generation; in batch markers, the subsystem. */
-  resource?: number;
-  /** The object, with its fields as in the ruleset. */
-  object: Record<string, unknown>;
-}
-
-/**
- * Encodes one message as bytes, netlink header included.
- * @param message its type, flags, sequence, family and object
- * @throws TypeError, RangeError with the path of the bad field
- * @example
- * const bytes = encodeMessage({ type: 'newtable', family: 'inet', object: { name: 'web' } });
- */
-export function encodeMessage(message: NftMessage): Uint8Array {
-  if (typeof message !== 'object' || message === null)
-    throw typeError([], objectOf(['type', 'family', 'object']), message);
-  if (!Object.hasOwn(MESSAGES, message.type)) {
-    throw typeError(['type'], oneOf(Object.keys(MESSAGES), message.type), message.type);
-  }
-  const { number, table } = MESSAGES[message.type];
-  const { family = 'unspecified' } = message;
-  const familyOf =
-    typeof family === 'number' ? family : family === 'unspecified' ? NFPROTO_UNSPEC : familyNumber(family, ['family']);
-  const writer = new Writer(512);
-  const start = beginMessage(writer, number, message.flags ?? 0, message.sequence ?? 0);
-  writeHeader(writer, familyOf, message.resource ?? 0);
-  try {
-    (table as AttributeTable<unknown>).write(writer, message.object, { family: familyOf });
-  } catch (error) {
-    throw within(error, ['object']);
-  }
-  endMessage(writer, start);
-  return writer.copy();
-}
-
-/**
- * Reads one message. Attributes that are unknown, or not as they should be, are kept raw.
- * @param bytes the message, netlink header included
- * @throws DecodeError it is no message of nf_tables
- * @example
- * const { type, object } = decodeMessage(encodeMessage({ type: 'newtable', family: 'inet', object: { name: 'web' } }));
- */
-export function decodeMessage(bytes: Uint8Array): NftMessage {
-  if (!(bytes instanceof Uint8Array)) throw typeError([], 'the bytes of a message (Uint8Array)', bytes);
-  return readMessage(messageAt(sourceOf(bytes), 0, bytes.length));
-}
-
-export function readMessage(message: Message): NftMessage {
-  const type = byNumber.get(message.type);
-  if (type === undefined) throw new DecodeError(`message type ${message.type} is none of nf_tables`);
-  const { source, payload } = message;
-  if (payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
-  return {
-    type,
-    flags: message.flags,
-    sequence: message.sequence,
-    family: familyName(source.view.getUint8(payload)),
-    resource: source.view.getUint16(payload + 2, false),
-    object: read(type, message, {}),
-  };
-}
-
 /** The name of a message type, where it is one of nf_tables. */
 export function messageName(number: number): MessageName | undefined {
   return byNumber.get(number);
@@ -190,30 +119,34 @@ export function messageName(number: number): MessageName | undefined {
 interface Objects {
   newtable: Table;
   newset: NftSet;
-  newrule: RuleEntry;
   newobj: NftObject;
   newsetelem: { elements?: WireElement[] };
   newgen: { id: number; processId?: number; processName?: string };
+  trace: Record<string, unknown>;
 }
 
 /** The object of a message that is known to be of this type, with the family as its first field: as in the ruleset. */
 export function readObject<K extends keyof Objects>(type: K, message: Message): Objects[K];
-export function readObject(type: MessageName, message: Message): Record<string, unknown>;
-export function readObject(type: MessageName, message: Message): unknown {
+/** @param xt the structures of xtables' matches and targets: rules have their bytes without them */
+export function readObject(type: 'newrule', message: Message, xt: XtLayouts | undefined): RuleEntry;
+export function readObject(type: MessageName, message: Message, xt: XtLayouts | undefined): Record<string, unknown>;
+export function readObject(type: MessageName, message: Message, xt?: XtLayouts): unknown {
   if (message.payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
   const { table } = MESSAGES[type];
   const into = { family: familyName(message.source.view.getUint8(message.payload)) };
-  return read(type, message, into, type === 'newrule' || type === 'delrule' ? ruleEntryTable : table);
+  return readFields(type, message, into, xt, type === 'newrule' || type === 'delrule' ? ruleEntryTable : table);
 }
 
-function read(
+/** Reads the attributes of a message into an object. */
+export function readFields(
   type: MessageName,
   { source, payload, end }: Message,
   into: object,
+  xt: XtLayouts | undefined,
   table: unknown = MESSAGES[type].table,
 ): Record<string, unknown> {
   const { kernelName } = MESSAGES[type];
-  const context = { family: source.view.getUint8(payload) };
+  const context: RuleContext = { family: source.view.getUint8(payload), xt };
   const object = (table as AttributeTable<Record<string, unknown>>).readTolerant(
     source,
     payload + nfgenmsg.size,

@@ -20,12 +20,13 @@ export type {
 export type { Family, MessageFamily } from '../nf_tables/family.ts';
 export type { Flowtable, FlowtableKey } from '../nf_tables/flowtable.ts';
 export type { AttachedHook } from '../nf_tables/hook.ts';
-export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from '../nf_tables/message.ts';
+export type { MessageName } from '../nf_tables/message.ts';
 export type { NftObject, NftObjectOf, ObjectKey } from '../nf_tables/object.ts';
 export type { RuleEntry, RuleKey } from '../nf_tables/rule.ts';
 export type { NftSet, SetKey } from '../nf_tables/set.ts';
 export type { Table, TableKey } from '../nf_tables/table.ts';
 export type { TraceStep } from '../nf_tables/trace.ts';
+export { decodeMessage, encodeMessage, type NftMessage } from '../nf_tables/whole-message.ts';
 export {
   type CompileContext,
   type CompiledRule,

@@ -6,6 +6,7 @@ import type { NftObject, ObjectKey } from '../nf_tables/object.ts';
 import type { RuleEntry, RuleKey } from '../nf_tables/rule.ts';
 import type { NftSet, SetKey } from '../nf_tables/set.ts';
 import type { Table, TableKey } from '../nf_tables/table.ts';
+import { XT_LAYOUTS } from '../nf_tables/xt/layouts.ts';
 import type { ElementValue } from '../nft/element-values.ts';
 import type { NftDocument } from '../nft/json-commands.ts';
 import type { RulesetJson } from '../nft/ruleset-json.ts';
@@ -138,7 +139,7 @@ export class NftablesOperations {
    * const rules = await nft.rules({ family: 'inet', table: 'web', chain: 'input' });
    */
   rules(filter?: ListFilter & { chain?: string }): Operation<RuleEntry[]> {
-    return listing.list(this.#exchange, 'rule', filter);
+    return listing.list(this.#exchange, 'rule', filter, XT_LAYOUTS);
   }
 
   /**

@@ -73,6 +73,12 @@ kernelSuite('netsteer/nftables/kernel', () => {
     for (const set of sets) tx.add({ map: set });
     for (const rule of rules) tx.add({ rule });
     to.sync.commit(tx);
+    // The structures of xtables are bytes here.
+    expect(rules[1]!.expressions).toMatchObject([
+      { match: { ...comment, info: `78${'00'.repeat(255)}` } },
+      { counter: {} },
+    ]);
+    expect(nft.sync.rules()[1]!.expressions).toMatchObject([{ match: comment }, { counter: {} }]);
     expect(plain(there.sync.rules())).toEqual(plain(nft.sync.rules()));
     expect(there.sync.ruleset({ as: 'text' })).toBe(nft.sync.ruleset({ as: 'text' }));
   });
@@ -131,7 +137,7 @@ kernelSuite('netsteer/nftables/kernel', () => {
     await expect(kernel.commit(again, { generation })).rejects.toMatchObject({ code: 'ERESTART' });
   });
 
-  test('rejects statements and values of elements with ERR_INVALID_ARG_TYPE, and unknown options with ERR_UNKNOWN_FIELD', () => {
+  test('rejects statements, values of elements and fields of xtables with ERR_INVALID_ARG_TYPE, and unknown options with ERR_UNKNOWN_FIELD', () => {
     const tx = new KernelTransaction();
     const refused = (change: () => unknown) => {
       try {
@@ -151,6 +157,11 @@ kernelSuite('netsteer/nftables/kernel', () => {
     expect(refused(() => tx.replace({ rule: redirect(80) as never }))).toEqual({
       code: 'ERR_MISSING',
       attribute: 'rule.handle',
+    });
+    const typed = { name: 'comment', revision: 0, info: { comment: 'x' } } as const;
+    expect(refused(() => tx.add({ rule: { ...T, chain: 'c', expressions: [{ match: typed }] } }))).toEqual({
+      code: invalid,
+      attribute: 'rule.expressions[0].match.info',
     });
     expect(refused(() => tx.rename({ chain: { ...T, name: 'c', newName: 'd' } as never }))?.code).toBe('ERR_MISSING');
     expect(tx.length).toBe(0);

@@ -3,7 +3,11 @@ import { expect, test } from 'vitest';
 import { ROOT } from '../support/native.ts';
 
 /** What esbuild puts into a bundle with everything that an entry point exports. */
-function bundleOf(entry: string): { rooms: string[]; imports: Metafile['outputs'][string]['imports'] } {
+function bundleOf(entry: string): {
+  files: string[];
+  rooms: string[];
+  imports: Metafile['outputs'][string]['imports'];
+} {
   const { metafile } = buildSync({
     stdin: { contents: `export * from './src/${entry}/index.ts';`, resolveDir: ROOT },
     absWorkingDir: ROOT,
@@ -16,9 +20,9 @@ function bundleOf(entry: string): { rooms: string[]; imports: Metafile['outputs'
     logLevel: 'silent',
   });
   const [output] = Object.values(metafile.outputs);
-  const files = Object.entries(output!.inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
-  const rooms = files.map(([file]) => file.replace(/^src\//, '').split('/')[0]!);
-  return { rooms: [...new Set(rooms)], imports: output!.imports };
+  const inputs = Object.entries(output!.inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
+  const files = inputs.map(([file]) => file.replace(/^src\//, ''));
+  return { files, rooms: [...new Set(files.map(file => file.split('/')[0]!))], imports: output!.imports };
 }
 
 const OF_NF_TABLES = ['nf_tables', 'nft', 'nftables', 'iptables'];
@@ -29,10 +33,11 @@ test.each(['ipvs', 'nflog', 'netns', 'rtnetlink'])('a bundle of netsteer/%s has 
   expect(rooms.filter(room => OF_NF_TABLES.includes(room))).toEqual([]);
 });
 
-test('a bundle of netsteer/nftables/kernel has nothing of the language', () => {
-  const { rooms } = bundleOf('nftables/kernel');
+test("a bundle of netsteer/nftables/kernel has nothing of the language and none of xtables' structures", () => {
+  const { files, rooms } = bundleOf('nftables/kernel');
   expect(rooms).toEqual(expect.arrayContaining(['nf_tables', 'nftables']));
   expect(rooms.filter(room => room === 'nft' || room === 'iptables')).toEqual([]);
+  expect(files.filter(file => file.startsWith('nf_tables/xt/'))).toEqual([]);
 });
 
 test('pino is imported at run time only, and by one place', () => {

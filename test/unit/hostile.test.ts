@@ -12,7 +12,8 @@ import { Ipvs } from '../../src/ipvs/index.ts';
 import { Exchange, GroupReader, type GroupSocket, messageAt } from '../../src/netlink/index.ts';
 import { pidIn, startTimeIn } from '../../src/netns/process.ts';
 import { effectiveIn } from '../../src/netns/user.ts';
-import { MESSAGES, readMessage } from '../../src/nf_tables/message.ts';
+import { MESSAGES } from '../../src/nf_tables/message.ts';
+import { readMessage } from '../../src/nf_tables/whole-message.ts';
 import {
   decompileRule,
   formatRule,

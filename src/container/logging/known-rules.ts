@@ -5,6 +5,7 @@ import type { NetNs } from '../../netns/index.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES, readObject } from '../../nf_tables/message.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { openExchange } from '../../nftables/nftables.ts';
 import { readGeneration, requestFor } from '../../nftables/request.ts';
 import type { Observer } from '../../observe.ts';
@@ -143,7 +144,7 @@ function* readLogRules(exchange: Exchange, known: number | undefined): Operation
           return;
         }
         looked++;
-        const entry = readObject('newrule', message);
+        const entry = readObject('newrule', message, XT_LAYOUTS);
         if (seen.has(entry.handle)) return;
         seen.add(entry.handle);
         add(reading.rules, entry);

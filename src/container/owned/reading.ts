@@ -12,6 +12,7 @@ import * as C from '../../linux/nf_tables.ts';
 import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../../netlink/index.ts';
 import { Disturbed } from '../../netlink/retry.ts';
 import { type MessageName, readObject } from '../../nf_tables/message.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../../nftables/index.ts';
 import { Inquiry, type Question } from '../../nftables/read/inquiry.ts';
 import { list } from '../../nftables/read/listing.ts';
@@ -227,7 +228,7 @@ export class TableReading {
   #objects<T>(name: MessageName): T[] {
     return this.#answers
       .filter(answer => answer.name === name)
-      .map(({ start, end }) => readObject(name, messageAt(this.#source, start, end)) as T);
+      .map(({ start, end }) => readObject(name, messageAt(this.#source, start, end), XT_LAYOUTS) as T);
   }
 }
 

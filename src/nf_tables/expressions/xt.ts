@@ -12,11 +12,10 @@ import {
   u32be,
   Writer,
 } from '../../codec/index.ts';
-import { isArgumentError, within } from '../../errors.ts';
+import { isArgumentError, typeError, within } from '../../errors.ts';
 import * as C from '../../linux/nf_tables_compat.ts';
 import type { NatFlag } from '../names.ts';
-import type { Info, Layout } from '../xt/layout.ts';
-import { matchLayout, targetLayout } from '../xt/layouts.ts';
+import type { Info, Layout, XtLayouts } from '../xt/layout.ts';
 
 /** A port, or a first and a last one. */
 type Ports = [first: number, last: number];
@@ -231,7 +230,7 @@ type Extension<Infos> =
         name: N;
         /** The revision of its structure. */
         revision: number;
-        /** Its structure: fields where this library knows them, else hex. */
+        /** Its structure: fields where this library knows them, else hex. In `netsteer/nftables/kernel` it is always hex. */
         info: Infos[N] | string;
         /** Attributes that this library does not know, kept as they came. */
         unknown?: UnknownAttribute[];
@@ -253,7 +252,10 @@ export type XtTarget = Extension<TargetInfos>;
 /** A match of xtables in a rule of nf_tables. */
 export type XtMatch = Extension<MatchInfos>;
 
-type FindLayout = (name: string, revision: number, family: number) => Layout | undefined;
+/** What surrounds the expressions of a rule. Without layouts the structures of xtables are bytes: a bundle without them is 32 kB smaller. */
+export interface RuleContext extends Context {
+  readonly xt: XtLayouts | undefined;
+}
 
 interface RawExtension {
   name: string;
@@ -263,21 +265,29 @@ interface RawExtension {
 
 /** The attributes of a match or target; its structure is typed only where writing it again gives the same bytes. */
 class ExtensionTable<T> extends AttributeTable<T> {
-  readonly #find: FindLayout;
+  readonly #kind: keyof XtLayouts;
   /** The number of the attribute with the structure. */
   readonly #info: number;
   readonly #heads = new Map<string, Uint8Array[]>();
 
-  constructor(name: string, schema: ConstructorParameters<typeof AttributeTable>[1], find: FindLayout, info: number) {
+  constructor(
+    name: string,
+    schema: ConstructorParameters<typeof AttributeTable>[1],
+    kind: keyof XtLayouts,
+    info: number,
+  ) {
     super(name, schema);
-    this.#find = find;
+    this.#kind = kind;
     this.#info = info;
   }
 
   override write(writer: Writer, value: T, context: Context): void {
     const { info, name, revision } = value as unknown as RawExtension;
     const typed = typeof info === 'object' && info !== null && !(info instanceof Uint8Array);
-    const layout = typed ? this.#find(name, revision, context.family) : undefined;
+    const { xt } = context as RuleContext;
+    if (typed && xt === undefined)
+      throw typeError(['info'], 'bytes, as hex (a Transaction of netsteer/nftables takes objects)', info);
+    const layout = typed ? xt?.[this.#kind](name, revision, context.family) : undefined;
     if (layout === undefined) {
       super.write(writer, value, context);
       return;
@@ -311,7 +321,8 @@ class ExtensionTable<T> extends AttributeTable<T> {
 
   override read(source: Source, start: number, end: number, context: Context): T | undefined {
     const value = super.read(source, start, end, context) as RawExtension | undefined;
-    const layout = value && this.#find(value.name, value.revision, context.family);
+    const { xt } = context as RuleContext;
+    const layout = value && xt?.[this.#kind](value.name, value.revision, context.family);
     if (layout === undefined) return value as T | undefined;
     const raw = fromHex(value!.info as string)!;
     const info = raw.length === layout.size ? layout.read(sourceOf(raw), 0, context) : undefined;
@@ -345,7 +356,7 @@ function isExact(layout: Layout, info: Info, context: Context, raw: Uint8Array):
 const match = new ExtensionTable<XtMatch>(
   'NFTA_MATCH',
   { name: string(C.NFTA_MATCH_NAME, 31), revision: u32be(C.NFTA_MATCH_REV), info: bytes(C.NFTA_MATCH_INFO) },
-  matchLayout,
+  'match',
   C.NFTA_MATCH_INFO,
 );
 
@@ -353,7 +364,7 @@ const match = new ExtensionTable<XtMatch>(
 const target = new ExtensionTable<XtTarget>(
   'NFTA_TARGET',
   { name: string(C.NFTA_TARGET_NAME, 31), revision: u32be(C.NFTA_TARGET_REV), info: bytes(C.NFTA_TARGET_INFO) },
-  targetLayout,
+  'target',
   C.NFTA_TARGET_INFO,
 );
 

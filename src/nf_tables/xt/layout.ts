@@ -151,6 +151,15 @@ export interface Layout {
 /** By name and revision. */
 export type Layouts = Readonly<Record<string, Readonly<Record<number, Layout>>>>;
 
+/** Finds the structure of an extension. Undefined where this library does not know it. */
+type FindLayout = (name: string, revision: number, family: number) => Layout | undefined;
+
+/** The structures of matches and of targets. */
+export interface XtLayouts {
+  readonly match: FindLayout;
+  readonly target: FindLayout;
+}
+
 interface LayoutOptions {
   /** Members that are always the same. */
   fixed?: Info;

@@ -94,7 +94,7 @@ class KernelOperations {
    * const { tables, rules } = await nft.ruleset();
    */
   ruleset(filter?: RulesetFilter): Operation<Ruleset> {
-    return ruleset(this.#exchange, filter);
+    return ruleset(this.#exchange, filter, undefined);
   }
 
   /**
@@ -127,7 +127,7 @@ class KernelOperations {
    * const rules = await nft.rules({ family: 'inet', table: 'web', chain: 'input' });
    */
   rules(filter?: ListFilter & { chain?: string }): Operation<RuleEntry[]> {
-    return list(this.#exchange, 'rule', filter);
+    return list(this.#exchange, 'rule', filter, undefined);
   }
 
   /**

@@ -188,7 +188,7 @@ class KernelContext implements ObjectContext {
   needsMore = false;
   readonly resolved = undefined;
   readonly ranged = undefined;
-  readonly rules = new RuleEncoder();
+  readonly rules = new RuleEncoder(undefined);
   /** Numbers that the caller gives are small. */
   nextId = 0x10000;
 

@@ -1,7 +1,8 @@
 import { toHex } from '../../codec/index.ts';
 import { inside } from '../../errors.ts';
 import type { Family } from '../../nf_tables/family.ts';
-import { decodeMessage, encodeMessage, type MessageName } from '../../nf_tables/message.ts';
+import type { MessageName } from '../../nf_tables/message.ts';
+import { decodeMessage, encodeMessage } from '../../nf_tables/whole-message.ts';
 
 /* Contents of objects as text: that of equal objects is equal. What belongs to the content the tables say (nf_tables/content.ts). */
 

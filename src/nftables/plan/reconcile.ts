@@ -1,6 +1,7 @@
 import { atIndex, BatchError, NetlinkError, type Path, typeError } from '../../errors.ts';
 import { type Exchange, NetlinkSocket, type Operation } from '../../netlink/index.ts';
 import { isMoved, retry } from '../../netlink/retry.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import type { Features } from '../features.ts';
 import { interfacesOf } from '../interfaces.ts';
 import { type Ruleset, ruleset } from '../read/listing.ts';
@@ -52,7 +53,8 @@ class Comparison {
     this.#mirror = undefined;
     // Generations count from 1: this one has been told nothing yet.
     if (mirror !== undefined && mirror.generation > 0) return mirror.ruleset;
-    return yield* this.#scope?.read(this.#exchange, this.#desired) ?? ruleset(this.#exchange, { elements: true });
+    return yield* this.#scope?.read(this.#exchange, this.#desired) ??
+      ruleset(this.#exchange, { elements: true }, XT_LAYOUTS);
   }
 
   plan(present: Ruleset): PlacedPlan {

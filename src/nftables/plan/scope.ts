@@ -6,6 +6,7 @@ import { familyNumber } from '../../nf_tables/family.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { SetKey } from '../../nf_tables/set.ts';
 import type { TableKey } from '../../nf_tables/table.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { byName } from '../read/by-name.ts';
 import { dumpElements, list, type Ruleset, ruleset, type SetEntry } from '../read/listing.ts';
 import { Reading } from '../read/reading.ts';
@@ -149,7 +150,7 @@ export class Scope implements ModelScope {
       for (const part of parts) {
         const { family, name: table } = part.key;
         if (part.whole) {
-          const whole = yield* ruleset(exchange, { family, table, elements: true });
+          const whole = yield* ruleset(exchange, { family, table, elements: true }, XT_LAYOUTS);
           append(found.tables, whole.tables);
           append(found.chains, whole.chains);
           append(found.sets, whole.sets);
@@ -180,7 +181,7 @@ function* readChain(exchange: Exchange, key: Key, found: Ruleset, named: Readonl
   const chain: Chain | undefined = yield* byName(exchange, 'chain', key);
   if (chain === undefined) return;
   found.chains.push(chain);
-  const rules = yield* list(exchange, 'rule', { family, table, chain: name });
+  const rules = yield* list(exchange, 'rule', { family, table, chain: name }, XT_LAYOUTS);
   append(found.rules, rules);
   for (const own of setsOf(rules)) {
     const isKnown = found.sets.some(set => set.family === family && set.table === table && set.name === own);

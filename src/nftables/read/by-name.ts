@@ -8,6 +8,7 @@ import type { NftObject, ObjectKey } from '../../nf_tables/object.ts';
 import type { RuleEntry, RuleKey } from '../../nf_tables/rule.ts';
 import type { NftSet, SetKey } from '../../nf_tables/set.ts';
 import type { Table, TableKey } from '../../nf_tables/table.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { requestFor } from '../request.ts';
 import { type NewObjectOf, OBJECT_KINDS } from '../write/new-objects.ts';
 import { list } from './listing.ts';
@@ -109,7 +110,7 @@ function* ask(exchange: Exchange, kind: string, { family, ...key }: Key): Operat
   const call = requestFor(`get${kind}` as MessageName, family as number, key);
   try {
     return yield* exchange.get(call, message =>
-      message.type === MESSAGES[reply].number ? readObject(reply, message) : undefined,
+      message.type === MESSAGES[reply].number ? readObject(reply, message, XT_LAYOUTS) : undefined,
     );
   } catch (error) {
     if (error instanceof NetlinkError && error.code === 'ENOENT') return undefined;

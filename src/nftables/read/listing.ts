@@ -11,6 +11,7 @@ import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { NftSet, SetKey } from '../../nf_tables/set.ts';
 import type { Table } from '../../nf_tables/table.ts';
+import type { XtLayouts } from '../../nf_tables/xt/layout.ts';
 import { requestFor } from '../request.ts';
 import { ownChainsFirst } from '../write/rule-places.ts';
 import { READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
@@ -73,8 +74,15 @@ interface Kinds {
 
 type Filter = ListFilter & { chain?: string };
 
-/** Everything, consistent: see NftablesOperations.ruleset. */
-export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operation<Ruleset> {
+/**
+ * Everything, consistent: see NftablesOperations.ruleset.
+ * @param xt the structures of xtables' matches and targets: rules have their bytes without them
+ */
+export function* ruleset(
+  exchange: Exchange,
+  filter: RulesetFilter = {},
+  xt: XtLayouts | undefined,
+): Operation<Ruleset> {
   checkFilter(filter, ['family', 'table', 'elements', ...READING_OPTIONS]);
   const reading = new Reading(exchange, filter);
   return yield* reading.consistent(exchange, function* (generation) {
@@ -87,7 +95,7 @@ export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operat
       if (typeof set.table !== 'string' || typeof set.name !== 'string') continue;
       set.elements = yield* dumpElements(exchange, set as SetKey, reading, generation);
     }
-    const rules = yield* dump(exchange, 'rule', filter, reading, generation);
+    const rules = yield* dump(exchange, 'rule', filter, reading, generation, xt);
     const objects = yield* dump(exchange, 'object', filter, reading, generation);
     const flowtables = yield* dump(exchange, 'flowtable', filter, reading, generation);
     // In this order each object comes after those that it refers to, so that all of them can be added again.
@@ -96,10 +104,27 @@ export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operat
 }
 
 /** The objects of one kind. */
-export function* list<K extends keyof Kinds>(exchange: Exchange, kind: K, filter: Filter = {}): Operation<Kinds[K][]> {
+export function list<K extends Exclude<keyof Kinds, 'rule'>>(
+  exchange: Exchange,
+  kind: K,
+  filter?: Filter,
+): Operation<Kinds[K][]>;
+/** @param xt the structures of xtables' matches and targets: rules have their bytes without them */
+export function list(
+  exchange: Exchange,
+  kind: 'rule',
+  filter: Filter | undefined,
+  xt: XtLayouts | undefined,
+): Operation<RuleEntry[]>;
+export function* list<K extends keyof Kinds>(
+  exchange: Exchange,
+  kind: K,
+  filter: Filter = {},
+  xt?: XtLayouts,
+): Operation<Kinds[K][]> {
   checkFilter(filter, [...(kind === 'rule' ? ['chain'] : []), 'family', 'table', ...READING_OPTIONS]);
   const reading = new Reading(exchange, filter);
-  const found = yield* reading.undisturbed(() => dump(exchange, kind, filter, reading));
+  const found = yield* reading.undisturbed(() => dump(exchange, kind, filter, reading, undefined, xt));
   return kind === 'rule' ? (ownChainsFirst(found as RuleEntry[]) as Kinds[K][]) : found;
 }
 
@@ -132,6 +157,7 @@ function* dump<K extends keyof Kinds>(
   filter: Filter,
   reading: Reading,
   generation?: number,
+  xt?: XtLayouts,
 ): Operation<Kinds[K][]> {
   const family = filter.family === undefined ? 0 : familyNumber(filter.family, ['family']);
   // The kernel filters by the table where there may be many; tables and chains are few, and are filtered here.
@@ -145,7 +171,7 @@ function* dump<K extends keyof Kinds>(
     const read = (message: Message) => {
       if (message.type !== number) return undefined;
       check(message);
-      const found = readObject(LISTS[kind].new, message);
+      const found = readObject(LISTS[kind].new, message, xt);
       return filter.table === undefined || found[tableField] === filter.table ? found : undefined;
     };
     const request = requestFor(LISTS[kind].get, family, object);

@@ -3,6 +3,7 @@ import type { Exchange, Operation } from '../../netlink/index.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import type { MessageName } from '../../nf_tables/message.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { type RulesetJson, rulesetJson } from '../../nft/ruleset-json.ts';
 import { interfacesOf } from '../interfaces.ts';
 import type { Query } from '../queries.ts';
@@ -24,11 +25,12 @@ export function* queryReply(exchange: Exchange, queries: readonly Query[]): Oper
     try {
       if (query.family !== undefined) familyNumber(query.family, ['family']);
       yield* expectThere(exchange, query);
-      const found = yield* listing.ruleset(exchange, {
+      const filter = {
         ...(query.family !== undefined && { family: query.family }),
         ...(query.table !== undefined && { table: query.table }),
         elements: query.verb === 'list' && SHOW_ELEMENTS.includes(query.kind),
-      });
+      };
+      const found = yield* listing.ruleset(exchange, filter, XT_LAYOUTS);
       if (query.verb === 'reset') yield* begun(exchange, query, found);
       const { nftables: all } = rulesetJson(found, { interfaceName });
       for (const entry of all.slice(1)) if (isAsked(entry, query)) nftables.push(entry);

@@ -7,6 +7,7 @@ import { type Family, familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES, type MessageName, readObject } from '../../nf_tables/message.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { type ElementValue, wireElements } from '../../nft/element-values.ts';
 import { shapeOf } from '../../nft/set-types.ts';
 import { readSet, requestFor } from '../request.ts';
@@ -206,7 +207,7 @@ function* rules(exchange: Exchange, place: ResetTarget): Operation<RuleEntry[]> 
   const sum = new Sum<RuleEntry>((total, more) => addExpressions(total.expressions, more.expressions));
   const take = (message: Message) => {
     if (message.type !== MESSAGES.newrule.number) return undefined;
-    const found = readObject('newrule', message);
+    const found = readObject('newrule', message, XT_LAYOUTS);
     if (found.expressions?.some(hasState)) sum.take(`${found.family} ${found.table} ${found.handle}`, found);
     return undefined;
   };

@@ -1,6 +1,7 @@
 import { checkObject, checkOneOf } from '../../codec/index.ts';
 import { typeError } from '../../errors.ts';
 import type { EventLoopBudget, Exchange, Operation } from '../../netlink/index.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import type { InParts } from '../../nft/decompile/in-parts.ts';
 import type { DecompileContext } from '../../nft/decompile.ts';
 import { type RulesetJson, rulesetJsonInParts } from '../../nft/ruleset-json.ts';
@@ -34,9 +35,9 @@ export function* ruleset(
   if (as !== 'objects' && as !== 'json' && as !== 'text') throw typeError(['as'], "'objects', 'json' or 'text'", as);
   if (version !== undefined) checkOneOf(version, ['version'], ['1.1.6', '1.0.6']);
   if (unwritable !== undefined) checkOneOf(unwritable, ['unwritable'], ['comment', 'refuse']);
-  if (as === 'objects') return yield* listing.ruleset(exchange, filter);
+  if (as === 'objects') return yield* listing.ruleset(exchange, filter, XT_LAYOUTS);
   const { budget } = new Reading(exchange, filter);
-  const found = yield* listing.ruleset(exchange, { elements: true, ...filter });
+  const found = yield* listing.ruleset(exchange, { elements: true, ...filter }, XT_LAYOUTS);
   const words = {
     interfaceName,
     ...(version !== undefined && { version }),

@@ -12,6 +12,7 @@ import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import type { Table } from '../../nf_tables/table.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { checkSignal } from '../../signal.ts';
 import type { Ruleset } from '../read/listing.ts';
 
@@ -340,7 +341,7 @@ function eventOf(message: Message, filter: Filter): RulesetEvent | undefined {
   const name = messageName(message.type);
   const kind = name && EVENTS[name];
   if (name === undefined || kind === undefined || !filter.kinds.has(kind.kind)) return undefined;
-  const object = readObject(name, message);
+  const object = readObject(name, message, XT_LAYOUTS);
   if (filter.family !== undefined && object.family !== filter.family) return undefined;
   const table = kind.kind === 'table' ? object.name : object.table;
   if (filter.table !== undefined && table !== filter.table) return undefined;

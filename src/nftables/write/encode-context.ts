@@ -1,4 +1,5 @@
 import type { NftSet } from '../../nf_tables/set.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { Names } from '../../nft/names.ts';
 import type { ElementShape } from '../../nft/set-types.ts';
 import type { Interfaces } from '../interfaces.ts';
@@ -115,7 +116,7 @@ export class EncodeContext {
   }
 
   get rules(): RuleEncoder {
-    this.#shared.rules ??= new RuleEncoder();
+    this.#shared.rules ??= new RuleEncoder(XT_LAYOUTS);
     return this.#shared.rules;
   }
 

@@ -2,7 +2,8 @@ import { BatchError, type BatchFailure, describeErrno, UnsupportedError } from '
 import { NLMSG_ERROR } from '../../linux/netlink.ts';
 import { type Ack, ackError, type Exchange, type Operation, readAck } from '../../netlink/index.ts';
 import type { Family } from '../../nf_tables/family.ts';
-import { decodeMessage } from '../../nf_tables/message.ts';
+import { decodeMessage } from '../../nf_tables/whole-message.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
 import { dumpElements, list } from '../read/listing.ts';
 import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf } from './encoded.ts';
@@ -171,7 +172,7 @@ function* jumpsHint(
     const { operation } = refused;
     const { kind, subject } = transaction.operations[operation]!;
     const { family } = (subject as Record<string, { family: Family }>)[kind]!;
-    for (const object of yield* list(exchange, 'rule', { family, table }))
+    for (const object of yield* list(exchange, 'rule', { family, table }, XT_LAYOUTS))
       jumps.apply({ name: 'newrule', object: { ...object } });
     for (const set of yield* list(exchange, 'set', { family, table })) {
       if (set.dataType !== VERDICT_DATA_TYPE || typeof set.name !== 'string') continue;

@@ -3,8 +3,10 @@ import { typeError, within } from '../../errors.ts';
 import * as C from '../../linux/nf_tables.ts';
 import { acceptedExpression } from '../../nf_tables/accepted.ts';
 import { EXPRESSION, type Expression } from '../../nf_tables/expression.ts';
+import type { RuleContext } from '../../nf_tables/expressions/xt.ts';
 import { compatOf } from '../../nf_tables/expressions/xt-compat.ts';
 import { RULE_TOLD, ruleBesides, rulePlace } from '../../nf_tables/rule.ts';
+import type { XtLayouts } from '../../nf_tables/xt/layout.ts';
 import type { MessageList } from './encoded.ts';
 
 type Fields = Record<string, unknown>;
@@ -44,6 +46,12 @@ export class RuleEncoder {
   /** Where the rule that is looked at differs from the template, and what it has there. */
   readonly #places: number[] = [];
   readonly #data: string[] = [];
+  readonly #xt: XtLayouts | undefined;
+
+  /** @param xt the structures of xtables' matches and targets: only their bytes can be written without them */
+  constructor(xt: XtLayouts | undefined) {
+    this.#xt = xt;
+  }
 
   /** Begins the rule's message and writes all of it; `end` of the list is the caller's. */
   write(list: MessageList, rule: Fields, family: number, flags: number): number {
@@ -88,6 +96,7 @@ export class RuleEncoder {
     PLACE.write(writer, { table, chain } as never, { family });
     const expressions = rule.expressions as Expression[] | undefined;
     if (expressions === undefined) return;
+    const context: RuleContext = { family, xt: this.#xt };
     const memos: (Memo | undefined)[] = [];
     const remembers = this.#misses < MANY_MISSES || this.#misses % MANY_MISSES === 0;
     const nest = writer.beginNest(C.NFTA_RULE_EXPRESSIONS);
@@ -95,7 +104,7 @@ export class RuleEncoder {
       const expression = expressions[i]!;
       try {
         const item = writer.beginNest(C.NFTA_LIST_ELEM);
-        EXPRESSION.write(writer, acceptedExpression(expression), { family });
+        EXPRESSION.write(writer, acceptedExpression(expression), context);
         writer.endAttribute(item);
       } catch (error) {
         throw within(error, ['expressions', i]);

@@ -3,9 +3,11 @@ import { type Path, rangeError, typeError } from '../../errors.ts';
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import { withAcceptedExpressions } from '../../nf_tables/accepted.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
+import type { RuleContext } from '../../nf_tables/expressions/xt.ts';
 import { withCompat } from '../../nf_tables/expressions/xt-compat.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
+import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { type CompiledRule, compileRule, type SourceMap } from '../../nft/compile/compile.ts';
 import { withReadableTypeof } from '../../nft/typeof.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
@@ -59,7 +61,8 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Source
   let start: number;
   if (verb === 'replace') {
     start = list.begin('newrule', NLM_F_REPLACE, family);
-    TABLE.write(list.writer, withAcceptedExpressions(withCompat(rule, family)), { family });
+    const context: RuleContext = { family, xt: XT_LAYOUTS };
+    TABLE.write(list.writer, withAcceptedExpressions(withCompat(rule, family)), context);
   } else {
     start = to.rules.write(list, rule, family, verb === 'add' ? APPENDED : NLM_F_CREATE);
   }

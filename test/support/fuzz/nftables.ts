@@ -1,7 +1,8 @@
 import { sourceOf, Writer } from '../../../src/codec/index.ts';
 import { Exchange, GroupReader, type GroupSocket, messageAt, messagesIn } from '../../../src/netlink/index.ts';
-import { encodeMessage, MESSAGES, type NftMessage, readMessage } from '../../../src/nf_tables/message.ts';
+import { MESSAGES } from '../../../src/nf_tables/message.ts';
 import type { RuleEntry } from '../../../src/nf_tables/rule.ts';
+import { encodeMessage, type NftMessage, readMessage } from '../../../src/nf_tables/whole-message.ts';
 import { decompileRule } from '../../../src/nft/decompile.ts';
 import { rulesetJson } from '../../../src/nft/ruleset-json.ts';
 import { formatRuleset } from '../../../src/nft/ruleset-text.ts';
