@@ -97,7 +97,7 @@ const protocols = (json: Fields): Fields => ({
 
 const ROWS: { readonly [N in ObjectName]: ObjectRow<Data<N>> } = {
   counter: {
-    data: json => inner(STATES.counter.compile(json, placeOf('counter'))),
+    data: json => ({ packets: 0n, bytes: 0n, ...inner(STATES.counter.compile(json, placeOf('counter'))) }),
     json: (data, words) => STATES.counter.json(STATES.counter.read(data), { words }) ?? {},
     lines({ packets = 0n, bytes = 0n }) {
       return [`packets ${packets} bytes ${bytes}`];
@@ -137,11 +137,12 @@ const ROWS: { readonly [N in ObjectName]: ObjectRow<Data<N>> } = {
   },
   'ct timeout': {
     data(json) {
-      const { policy, protocol } = json;
-      if (policy === undefined) return protocols(json);
+      const { policy = {}, protocol } = json;
       if (typeof policy !== 'object' || policy === null) throw typeError(['policy'], 'an object', policy);
-      const states = Object.fromEntries((CT_STATES[String(protocol)] ?? []).map(([word, state]) => [word, state]));
-      const stateSeconds: Fields = {};
+      const known = CT_STATES[String(protocol)] ?? [];
+      const states = Object.fromEntries(known.map(([word, state]) => [word, state]));
+      // As nft does it: the kernel would take the namespace's own timeouts, which can be others.
+      const stateSeconds: Fields = Object.fromEntries(known.map(([, state, normal]) => [state, normal]));
       for (const [word, seconds] of Object.entries(policy))
         stateSeconds[entryOf(states, word, new Place(undefined, 'policy'))] = seconds;
       return { ...protocols(json), stateSeconds };

@@ -143,7 +143,7 @@ function findInRule(place: Fields, expr: unknown, kinds: readonly string[], foun
         const name = fields?.[kind];
         if (typeof name !== 'string') continue;
         const key = nameOf(place.family, place.table, name.replace(/^@/, ''));
-        const several = Array.isArray(fields!.stmt) && fields!.stmt.length > 1;
+        const several = kinds.includes('map') && Array.isArray(fields!.stmt) && fields!.stmt.length > 1;
         found.set(key, { several: several || found.get(key)?.several === true });
       }
     }
@@ -384,7 +384,8 @@ function objectOf(verb: Verb, kind: string, json: Fields): Fields {
         ...place,
         ...(json.hook !== undefined && { hook: json.hook, priority: priorityOf(json, 'ingress') }),
         ...(json.dev !== undefined && { devices: listOf(json.dev, 'dev') }),
-        ...(flags !== undefined && { flags }),
+        // Without this attribute the kernel would take devices for a flowtable of the hardware, too.
+        flags: flags ?? [],
       };
     default:
       return { ...place, ...objectData(kind as ObjectName, json) };

@@ -155,6 +155,8 @@ function notThere(path: Path, name: string, suggestion: string | undefined): Arg
 /** What nft says if the kernel does not find something that a rule names: it suggests another chain, or its table. */
 export function ruleSuggestion({ family, table, chain }: Fields, chains: readonly Chain[]): string | undefined {
   const others = chains.filter(each => each.table !== table || each.name !== chain || each.family !== family);
+  // The chain is there: something that the rule refers to is not.
+  if (others.length < chains.length) return undefined;
   const near = nearest(String(chain), new Set(others.map(({ name }) => name)));
   const found = others.find(({ name }) => name === near);
   if (found === undefined) return undefined;

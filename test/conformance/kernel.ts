@@ -131,7 +131,10 @@ const DROPPED = new Set(['handle', 'use', 'previousHandle', 'expirationMilliseco
 const COUNTING = new Set(['counter', 'counters', 'last']);
 
 /** The ruleset as lines, one an object, in an order of its own but for rules. */
-export function comparable({ tables, chains, sets, rules, objects, flowtables }: Ruleset): string[] {
+export function comparable(
+  { tables, chains, sets, rules, objects, flowtables }: Ruleset,
+  counting: ReadonlySet<string> = COUNTING,
+): string[] {
   // Names that the kernel numbers itself get the number of their first use.
   const names = new Map<string, string>();
   const renamed = (value: unknown): unknown => {
@@ -146,7 +149,7 @@ export function comparable({ tables, chains, sets, rules, objects, flowtables }:
     if (typeof value !== 'object' || value === null) return renamed(value);
     const fields: Fields = {};
     for (const [key, item] of Object.entries(value))
-      if (!DROPPED.has(key)) fields[key] = COUNTING.has(key) ? {} : settled(item);
+      if (!DROPPED.has(key)) fields[key] = counting.has(key) ? {} : settled(item);
     return fields;
   };
   const lines = (list: readonly object[], kind: string) => list.map(object => `${kind} ${text(settled(object))}`);

@@ -1,16 +1,23 @@
 import { spawnSync } from 'node:child_process';
 import { fromHex, HOST_IS_LITTLE_ENDIAN, sourceOf } from '../../src/codec/index.ts';
 import { NETLINK_NETFILTER, NLMSG_ERROR } from '../../src/linux/netlink.ts';
-import { messagesIn, NetlinkSocket } from '../../src/netlink/index.ts';
+import { Exchange, messagesIn, NetlinkSocket } from '../../src/netlink/index.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { decodeMessage, encodeMessage, Nftables, type Ruleset, Transaction } from '../../src/nftables/index.ts';
+import { RecordingSocket } from './batch.ts';
 
 /** A namespace that is emptied after each case. */
 export class Place {
   readonly netns = NetNs.create();
-  readonly nft = Nftables.open({ netns: this.netns });
+  readonly #sender = new RecordingSocket({ netns: this.netns, protocol: NETLINK_NETFILTER });
+  readonly nft = new Nftables(new Exchange(this.#sender, 'nftables'));
   readonly #socket = new NetlinkSocket({ netns: this.netns, protocol: NETLINK_NETFILTER });
   readonly #buffer = sourceOf(new Uint8Array(128 * 1024));
+
+  /** The batches that `nft` has sent. */
+  get batches(): Uint8Array[] {
+    return this.#sender.batches;
+  }
 
   empty(): void {
     this.nft.sync.commit(new Transaction().flush({ ruleset: {} }));

@@ -72,7 +72,7 @@ const shown = (problem: Problem | undefined): string =>
     ? 'nothing'
     : `${problem.line ?? ''}:${problem.column ?? ''}-${problem.endColumn ?? ''} ${problem.message}`;
 
-const STRERROR: Readonly<Record<string, string>> = {
+export const STRERROR: Readonly<Record<string, string>> = {
   EPERM: 'Operation not permitted',
   ENOENT: 'No such file or directory',
   EEXIST: 'File exists',
@@ -82,6 +82,9 @@ const STRERROR: Readonly<Record<string, string>> = {
   EOPNOTSUPP: 'Operation not supported',
   EMLINK: 'Too many links',
   ELOOP: 'Too many levels of symbolic links',
+  ENFILE: 'Too many open files in system',
+  E2BIG: 'Argument list too long',
+  EOVERFLOW: 'Value too large for defined data type',
 };
 
 /** What a text was refused with; 'taken', or the name of an error that nobody expects. */

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { normalize } from 'node:path';
 import type { RulesetTextOptions } from '../../src/nftables/index.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
@@ -57,9 +56,9 @@ function asExpression(part: string): RegExp {
 export class ScriptPlaces {
   readonly #places = new Map<string, Place>();
 
-  /** An empty namespace in which the texts before this one have been loaded. */
-  prepared(one: ScriptCase): Place {
-    const key = (one.links ?? []).join(' ');
+  /** An empty namespace in which we have applied the texts before this one. Places of other names are others. */
+  prepared(one: ScriptCase, name = ''): Place {
+    const key = [name, ...(one.links ?? [])].join(' ');
     let place = this.#places.get(key);
     if (place === undefined) {
       place = new Place();
@@ -69,9 +68,7 @@ export class ScriptPlaces {
       void links.close();
     }
     place.empty();
-    const input = (one.setup ?? []).map(text => (text.endsWith('\n') ? text : `${text}\n`));
-    const { netns } = place;
-    for (const text of input) netns.run(() => spawnSync('nft', ['-f', '-'], { encoding: 'utf8', input: text }));
+    for (const text of one.setup ?? []) place.nft.sync.apply(text, readingOf(one));
     return place;
   }
 

@@ -144,6 +144,37 @@ kernelSuite('texts of nft', () => {
       });
   });
 
+  it('reset the objects that they name, and no others', async () => {
+    await nft.apply('table t { counter k { packets 3 bytes 4; }; quota q { 1 mbytes used 5 bytes; }; }');
+    await nft.apply('reset quotas');
+    expect(await nft.objects()).toMatchObject([
+      { name: 'k', data: { packets: 3n, bytes: 4n } },
+      { name: 'q', data: { consumed: 0n } },
+    ]);
+  });
+
+  it('give an object what nft gives it: a counter its zeros, a policy of timeouts the defaults that it does not name', async () => {
+    await nft.apply(`table t {
+      counter k { comment "new"; }
+      ct timeout x { protocol udp; policy = { replied : 7 }; }
+    }`);
+    expect(await nft.ctTimeout({ family: 'ip', table: 't', name: 'x' })).toMatchObject({
+      stateSeconds: { unreplied: 30, replied: 7 },
+    });
+    expect(await nft.counter({ family: 'ip', table: 't', name: 'k' })).toMatchObject({ packets: 0n, bytes: 0n });
+  });
+
+  it('map to a range that is one address, and remove an element of a map by its key', async () => {
+    const map = { family: 'ip', table: 't', name: 'm' } as const;
+    await nft.apply(`table t {
+      map m { typeof ip saddr : interval ip daddr; flags interval; elements = { 10.0.0.1 : 10.0.0.2/32, 10.0.0.3 : 10.0.0.4/31 }; }
+      map v { type ipv4_addr : verdict; elements = { 10.0.0.1 : accept }; }
+    }`);
+    expect(await nft.elements(map, { as: 'values' })).toHaveLength(2);
+    await nft.apply('delete element t v { 10.0.0.1 : goto nowhere }');
+    expect(await nft.elements({ ...map, name: 'v' })).toEqual([]);
+  });
+
   it('commit under the options of commit: nothing in a dry run, handles with echo', async () => {
     await nft.apply('add table t', { dryRun: true });
     expect(await nft.tables()).toEqual([]);
@@ -184,6 +215,9 @@ kernelSuite('texts of nft that are wrong', () => {
     ]);
     expect(await messages('add element t knwn { 1.1.1.1 }')).toEqual([`${missing} set ‘known’ in table ip ‘t’?`]);
     expect(await messages('add rule t inptu drop')).toEqual([`${missing} chain ‘input’ in table ip ‘t’?`]);
+    // The chain is there, the object is not.
+    const error = await refusal('add table inet t; add chain inet t input; add rule t input counter name "k"');
+    expect(error).toMatchObject({ code: 'ENOENT' });
     expect(await messages('add chain tt c')).toEqual([`${missing} table ‘t’ in family ip?`]);
   });
 

@@ -17,6 +17,7 @@ describe('parseRuleset: commands', () => {
     const text = `table ip t {
       chain a { type filter hook input priority filter + 5; policy drop; jump b; comment "mine"; }
       set s { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.1 . 22 }; }
+      set u { type mark; elements = { 1 }; }
       counter k { packets 1 bytes 2; }
       chain b { drop; }
     }`;
@@ -31,6 +32,8 @@ describe('parseRuleset: commands', () => {
       { add: { counter: { ...T, name: 'k', packets: 1, bytes: 2 } } },
       { add: { set: { ...T, name: 's', type: ['ipv4_addr', 'inet_service'], flags: ['interval'] } } },
       { add: { element: { ...T, name: 's', elem: { set: [{ concat: ['10.0.0.1', 22] }] } } } },
+      { add: { set: { ...T, name: 'u', type: 'mark' } } },
+      { add: { element: { ...T, name: 'u', elem: { set: [1] } } } },
       { add: { rule: { ...T, chain: 'a', expr: [{ jump: { target: 'b' } }] } } },
       { add: { rule: { ...T, chain: 'b', expr: drop } } },
     ]);
@@ -59,7 +62,18 @@ describe('parseRuleset: commands', () => {
       'add quota t q { over 2 kbytes used 1 bytes }',
       { add: { quota: { ...T, name: 'q', bytes: 2048, used: 1, inv: true } } },
     ],
-    ['add counter t k', { add: { counter: { ...T, name: 'k' } } }],
+    ['add counter t k', { add: { counter: { ...T, name: 'k', packets: 0, bytes: 0 } } }],
+    ['add counter t k { comment "x"; }', { add: { counter: { ...T, name: 'k', packets: 0, bytes: 0, comment: 'x' } } }],
+    [
+      'add rule t c queue flags bypass,fanout num 1-3',
+      {
+        add: { rule: { ...T, chain: 'c', expr: [{ queue: { num: { range: [1, 3] }, flags: ['bypass', 'fanout'] } }] } },
+      },
+    ],
+    [
+      'define x = { 7 }; add rule t c jump $x',
+      { add: { rule: { ...T, chain: 'c', expr: [{ jump: { target: '7' } }] } } },
+    ],
     [
       'add ct timeout t x { protocol tcp; l3proto ip; policy = { established : 1m, close : 5 }; }',
       {

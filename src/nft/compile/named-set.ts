@@ -3,11 +3,11 @@ import type { WireElement } from '../../nf_tables/element.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { bytesOf, paddedBytes } from '../bits.ts';
-import { concatenationOf, type Datatype, datatypeByName } from '../data/datatypes.ts';
+import { concatenationOf, type Datatype, datatypeByName, TYPES } from '../data/datatypes.ts';
 import { dialectOf } from '../data/dialects.ts';
 import { OBJECTS, type ObjectName } from '../data/objects.ts';
 import type { JsonExpression, SetMember } from '../json.ts';
-import { concat, setLiteral, value, verdict } from '../nodes.ts';
+import { concat, elementOf, setLiteral, value, verdict } from '../nodes.ts';
 import { compileStates } from '../statements/stateful.ts';
 import { type Node, Place, refuse, type SetInfo } from '../tree.ts';
 import type { CompileContext } from './context.ts';
@@ -39,6 +39,8 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
     map === undefined || objectType !== undefined
       ? undefined
       : typeTerm(isTypeof(json.type) ? describedType(map) : map, new Place(undefined, 'map'));
+  // nft describes the values of a map only where it was made with `typeof`.
+  const isPlainVerdict = map === 'verdict' && !isTypeof(json.type);
   const interval = flags.includes('interval');
   const ranges = data !== undefined && (isOfRanges || listOfAny(json.elem ?? []).some(hasRange));
   if (ranges) data.bits *= 2;
@@ -58,7 +60,7 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
       flags.includes('dynamic') || listOfAny(json.stmt ?? []).some(each => onlyKey(each, undefined) === 'ct count'),
     key,
     // nft stores this type for each map of objects, in addition to the kind of object.
-    data: objectType === undefined ? data : OBJECT_NAME(),
+    data: objectType !== undefined ? OBJECT_NAME() : isPlainVerdict ? value(0, 0n, TYPES.verdict, undefined) : data,
     dataInterval: ranges,
     objectType,
     size: numberIn(json, 'size'),
@@ -216,5 +218,7 @@ export function compileElements(
   const { removes = false } = context;
   if (info.interval && !info.concatenation)
     info.members = intervalsOf(literal.members, info.key, info.merges && !removes, !removes);
+  // The kernel finds what goes by its key.
+  if (removes) info.members = info.members.map(elementOf);
   return wireElements(info, context.leadingEnd === true);
 }

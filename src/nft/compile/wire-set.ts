@@ -82,11 +82,12 @@ export function wireElements(info: SetInfo, leadingEnd = info.anonymous): WireEl
   return elements;
 }
 
-/** Returns the number of elements that nft 1.0.6 announced. It counts two for each range, even if no end is sent. */
+/** Returns the number of elements that nft 1.0.6 announced. It counts two for each range, even if no end is sent, and one for all other keys. */
 function oldSize({ members, interval, concatenation }: SetInfo): number {
   if (!interval || concatenation) return members.length;
-  const first = members.find(member => elementOf(member).key.kind === 'range');
-  return members.length * 2 + (first !== undefined && endsOf(first).low !== 0n ? 1 : 0);
+  const ranges = members.filter(member => elementOf(member).key.kind === 'range');
+  const [first] = ranges;
+  return members.length + ranges.length + (first !== undefined && endsOf(first).low !== 0n ? 1 : 0);
 }
 
 function endsOf(member: Element | Mapping): { low: bigint; high: bigint } {
@@ -199,6 +200,8 @@ export function setInfo(set: NftSet): SetInfo {
   const data = map
     ? termOf(set.dataType ?? 0, (set.dataLength ?? 0) * 8, set.dataByteOrder, set.dataTypeof)
     : undefined;
+  // The description is that of one end of the range.
+  if (data !== undefined && set.dataInterval === 1) data.bits = (set.dataLength ?? 0) * 8;
   return {
     name: set.name,
     id: set.id,

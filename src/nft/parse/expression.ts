@@ -472,8 +472,14 @@ export function verdict(p: Parser): JsonObject | undefined {
 
 /** The name of a chain, or a variable that has one. */
 export function chainName(p: Parser): Json {
-  if (p.kind === T.DOLLAR) return String(variable(p));
-  return p.name("'$'");
+  if (p.kind !== T.DOLLAR) return p.name("'$'");
+  const { start } = p;
+  const value = variable(p);
+  // As nft does it: of a set, the only element.
+  const [only = value, ...others] =
+    typeof value === 'object' && value !== null ? [(value as JsonObject).set].flat() : [];
+  if (others.length > 0 || typeof only === 'object') p.fail('invalid chain name', start);
+  return String(only);
 }
 
 /** The value of a variable: what `define` takes. */

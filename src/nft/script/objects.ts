@@ -35,6 +35,9 @@ const inBytes = (amount: number | bigint, unit: ByteUnit): number | bigint =>
 
 const PROTOCOLS: readonly string[] = ['tcp', 'udp'];
 
+/** A counter that has counted nothing. */
+const UNUSED = { packets: 0, bytes: 0 };
+
 const counter: Settings = ({ parser }, object) => {
   parser.expectWord('packets');
   object.packets = parser.number();
@@ -181,6 +184,7 @@ export function objectKind({ parser }: Reader): string | undefined {
 export function objectBlock(reader: Reader, kind: string, object: Fields): void {
   const { parser } = reader;
   const { settings, separated } = OBJECT_KINDS.get(kind)!;
+  if (kind === 'counter') Object.assign(object, UNUSED);
   reader.block(() => {
     if (parser.isWord('comment')) comment(reader, object);
     else {
@@ -196,7 +200,8 @@ export function objectContent(reader: Reader, kind: string, object: Fields): voi
   const { settings, bare } = OBJECT_KINDS.get(kind)!;
   if (parser.is(T.LBRACE)) objectBlock(reader, kind, object);
   else if (!bare) parser.unexpected("'{'");
-  else if (kind !== 'counter' || !(parser.isSeparator() || parser.is(T.EOF))) settings(reader, object);
+  else if (kind === 'counter' && (parser.isSeparator() || parser.is(T.EOF))) Object.assign(object, UNUSED);
+  else settings(reader, object);
 }
 
 /** Reads the block of a flowtable. */

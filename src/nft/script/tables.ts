@@ -11,13 +11,13 @@ import { type BlockElements, setBlock } from './sets.ts';
 class TableParts {
   readonly chains: Placed[] = [];
   readonly objects: Placed[] = [];
+  /** Each set with its elements behind it. */
   readonly sets: Placed[] = [];
   readonly flowtables: Placed[] = [];
-  readonly elements: Placed[] = [];
   readonly rules: Placed[] = [];
 
   *[Symbol.iterator](): Generator<Placed> {
-    for (const list of [this.chains, this.objects, this.sets, this.flowtables, this.elements, this.rules]) yield* list;
+    for (const list of [this.chains, this.objects, this.sets, this.flowtables, this.rules]) yield* list;
   }
 }
 
@@ -78,7 +78,7 @@ function part(reader: Reader, parts: TableParts, place: Fields, start: number): 
     set.table = place.table;
     const elements = setBlock(reader, set, kind === 'map');
     add(parts.sets, kind, set);
-    if (elements !== undefined) parts.elements.push(elementsEntry(reader, set, elements));
+    if (elements !== undefined) parts.sets.push(elementsEntry(reader, set, elements));
   } else if (parser.acceptWord('flowtable')) {
     const flowtable: Fields = { family: place.family };
     named(reader, flowtable, 'name');

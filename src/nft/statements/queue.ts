@@ -47,6 +47,12 @@ function readNumber(p: Parser, content: JsonObject): void {
   p.note(content, 'num', start);
 }
 
+/** Reads what follows `num`: a number or a range, no calculation. */
+function readQueueNumber(p: Parser, content: JsonObject): void {
+  if (!p.is(T.NUMBER) && !p.is(T.DOLLAR)) p.unexpected('number', "'$'");
+  readNumber(p, content);
+}
+
 export const QUEUE: Construct<QueueStatement, 'queue'> = {
   compile: {
     queue(e, json, place) {
@@ -81,15 +87,15 @@ export const QUEUE: Construct<QueueStatement, 'queue'> = {
       const flags: Json[] = [];
       if (p.acceptWord('flags')) {
         readTextFlags(p, flags);
-        p.expectWord('to');
-        readNumber(p, content);
+        if (p.acceptWord('num')) readQueueNumber(p, content);
+        else {
+          p.expectWord('to');
+          readNumber(p, content);
+        }
       } else if (p.acceptWord('to')) {
         readNumber(p, content);
       } else {
-        if (p.acceptWord('num')) {
-          if (!p.is(T.NUMBER) && !p.is(T.DOLLAR)) p.unexpected('number', "'$'");
-          readNumber(p, content);
-        }
+        if (p.acceptWord('num')) readQueueNumber(p, content);
         if (p.isWord('bypass') || p.isWord('fanout')) readTextFlags(p, flags);
       }
       if (flags.length > 0) content.flags = flags.length === 1 ? flags[0] : flags;

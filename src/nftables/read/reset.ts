@@ -184,7 +184,8 @@ class Sum<T extends object> {
 
 function* objects(exchange: Exchange, place: ResetTarget, type?: 'counter' | 'quota'): Operation<NftObject[]> {
   const { family, table, name } = place;
-  const object = { table, name, type: name === undefined ? undefined : type };
+  // Without the type the kernel would reset the other objects of the table, too.
+  const object = { table, name, type };
   const sum = new Sum<NftObject>((total, more) =>
     addState(total.data as State | undefined, more.data as State | undefined),
   );
