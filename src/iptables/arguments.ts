@@ -1,6 +1,6 @@
 import type { ArgumentOptions, Command } from './command.ts';
 import { IptablesError } from './error.ts';
-import { guided, type OptionPlace, type Surroundings } from './extension.ts';
+import { type ExtensionRow, guided, type OptionPlace, type Surroundings } from './extension.ts';
 import {
   type CommandName,
   GENERAL,
@@ -152,7 +152,7 @@ class ArgumentParser {
       protocol === undefined || this.#impliedLoaded ? undefined : impliedMatch(protocol.number, this.#options.family);
     if (row === undefined) throw new IptablesError(`unknown option "${word}"`, { argument: word });
     this.#impliedLoaded = true;
-    this.#matches.push(this.#loaded.load(row, row.name, this.#surroundings));
+    this.#matches.push(this.#load(row, row.name));
     this.#long(word);
   }
 
@@ -171,6 +171,9 @@ class ArgumentParser {
       this.#at++;
     }
     const place = this.#placeOf(row.name, option.name, given);
+    this.#options.trace?.extensions
+      .find(each => each.instance === instance)
+      ?.options.push({ option, place: { ...place }, first: this.#at - values.length, values });
     if (given.has(option.name) && !option.repeats)
       throw guided(place, `option "--${option.name}" can only be used once.`);
     if (this.#inverted && option.invert === undefined)
@@ -218,6 +221,7 @@ class ArgumentParser {
     if (attached !== undefined) return attached;
     const next = this.#words[this.#at];
     if (next === undefined) throw new IptablesError(`option "${word}" requires an argument`, { argument: word });
+    this.#options.trace?.general.set(row.short, this.#at);
     this.#at++;
     return next;
   }
@@ -424,14 +428,21 @@ class ArgumentParser {
     const row = findMatch(name, this.#options.family);
     if (row === undefined)
       throw new IptablesError(`Couldn't load match \`${name}':No such file or directory\n`, { argument: name });
-    this.#matches.push(this.#loaded.load(row, name, this.#surroundings));
+    this.#matches.push(this.#load(row, name));
+  }
+
+  #load(row: ExtensionRow, word: string): Instance {
+    const at = this.#surroundings;
+    const instance = this.#loaded.load(row, word, at);
+    this.#options.trace?.extensions.push({ instance, word, at, options: [] });
+    return instance;
   }
 
   #jump(word: string): void {
     const rule = this.#rule;
     const name = chainName(word);
     const row = findTarget(name, this.#options.family);
-    if (row !== undefined) this.#target = this.#loaded.load(row, name, this.#surroundings);
+    if (row !== undefined) this.#target = this.#load(row, name);
     else rule.target = VERDICTS.has(name) ? { verdict: name as 'ACCEPT' } : { jump: name };
   }
 

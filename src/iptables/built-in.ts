@@ -40,6 +40,9 @@ export const BUILT_IN: Readonly<Record<string, readonly BuiltInChain[]>> = {
   ),
 };
 
+/** Do built-in chains have this name? */
+export const isBuiltIn = (chain: string): boolean => /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/.test(chain);
+
 /** The families of nf_tables. */
 export const FAMILIES = { ipv4: 'ip', ipv6: 'ip6' } as const satisfies Record<IptablesFamily, string>;
 

@@ -1,5 +1,7 @@
 import type { Names } from '../nft/names.ts';
+import type { OptionPlace, OptionRow, Surroundings } from './extension.ts';
 import type { CommandName } from './general-options.ts';
+import type { Instance } from './loaded-extensions.ts';
 import type { IptablesCounters, IptablesFamily, IptablesRule } from './model.ts';
 
 /* A command of iptables, as its arguments say it. */
@@ -35,4 +37,34 @@ export interface ArgumentOptions {
   names: Names;
   /** Within a text, in this table: `-t` is refused. */
   restoring?: string;
+  /** Takes down what each word was read as. */
+  trace?: ArgumentTrace;
+}
+
+/** What the words of a command are. Words are named by their places in the command. */
+export interface ArgumentTrace {
+  /** The argument of a general option, by the option's letter. */
+  readonly general: Map<string, number>;
+  /** In the order in which they were loaded. */
+  readonly extensions: TracedExtension[];
+}
+
+/** A match or a target while its options were read. */
+export interface TracedExtension {
+  readonly instance: Instance;
+  /** The word that has loaded it. */
+  readonly word: string;
+  /** What the rule said when it was loaded. */
+  readonly at: Surroundings;
+  readonly options: TracedOption[];
+}
+
+/** One option of an extension. */
+export interface TracedOption {
+  readonly option: OptionRow;
+  /** What the rule said when the option was read. */
+  readonly place: OptionPlace;
+  /** The place of its first value; the others follow. */
+  readonly first: number;
+  readonly values: readonly string[];
 }

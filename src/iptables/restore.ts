@@ -3,6 +3,8 @@ import { isTable } from './built-in.ts';
 import { applyCommand } from './change.ts';
 import { IptablesError } from './error.ts';
 import type { IptablesCounters } from './model.ts';
+import { counter } from './rule-checks.ts';
+import { RuleLines } from './rule-lines.ts';
 import type { RulesetState } from './state.ts';
 import { splitWords } from './words.ts';
 
@@ -27,6 +29,8 @@ export interface TextHandler {
   /** `-A INPUT ...` */
   command(words: readonly string[], table: string, counters: IptablesCounters | undefined): void;
   commit(table: string): void;
+  /** Appends the rule of a line that is like others before it. Returns false where the line must be read. */
+  rule?(start: number, end: number): boolean;
 }
 
 /** The lines of a text, one by one. Each error has the number of its line. */
@@ -37,10 +41,12 @@ export function readText(text: string, handler: TextHandler, onLine: (line: numb
   for (let start = 0; start < length; ) {
     let end = text.indexOf('\n', start);
     if (end < 0) end = length;
-    const line = text.slice(start, end);
+    const begin = start;
     start = end + 1;
     number++;
     onLine(number);
+    if (table !== undefined && handler.rule?.(begin, end)) continue;
+    const line = text.slice(begin, end);
     const first = line[0];
     if (first === undefined || first === '#') continue;
     if (line === 'COMMIT' && table !== undefined) {
@@ -91,7 +97,9 @@ function readCommand(line: string, table: string, handler: TextHandler, number: 
   if (bytes === '') throw new IptablesError(`Bad line ${number}`, { argument: line });
   // Words that are no numbers are refused as the arguments of -c are, where counters are asked for.
   const counters =
-    /^\d+$/.test(packets) && /^\d+$/.test(bytes) ? { packets: BigInt(packets), bytes: BigInt(bytes) } : undefined;
+    /^\d+$/.test(packets) && /^\d+$/.test(bytes)
+      ? { packets: counter(packets, 'packet'), bytes: counter(bytes, 'byte') }
+      : undefined;
   handler.command(splitWords(`${line.slice(close + 1)}\n`), table, counters);
 }
 
@@ -99,13 +107,18 @@ function readCommand(line: string, table: string, handler: TextHandler, number: 
 export function restoreText(text: string, state: RulesetState, options: RestoreTextOptions = {}): void {
   const { flush = true, counters: keep = false, table: only } = options;
   const { family, names } = state;
+  let lines: RuleLines | undefined;
   const handler: TextHandler = {
     table(name) {
       if (!isTable(name)) throw new IptablesError(`table '${name}' does not exist`, { exitCode: 3, argument: name });
+      // Rules that other commands look at are kept as they are read.
+      const isPlain = !state.keepsRules && (only === undefined || only === name);
+      lines = isPlain ? new RuleLines(state, name, text, keep) : undefined;
       if (flush && (only === undefined || only === name)) state.resetTable(name);
     },
     chain(table, name, policy, counters) {
       if (only !== undefined && only !== table) return;
+      lines?.forgetChains();
       const chain = state.chain(table, name);
       if (chain?.builtIn === undefined) {
         state.declareChain(table, name);
@@ -131,8 +144,11 @@ export function restoreText(text: string, state: RulesetState, options: RestoreT
       if (command.skipped || (only !== undefined && only !== table)) return;
       for (const rule of command.rules) if (keep && counters !== undefined) rule.counters ??= counters;
       applyCommand(state, command);
+      if (command.command === 'append') lines?.note(words);
+      else lines?.forgetChains();
     },
     commit() {},
+    rule: (start, end) => lines?.append(start, end) === true,
   };
   readText(text, handler, line => {
     state.line = line;

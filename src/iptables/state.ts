@@ -1,7 +1,8 @@
 import type { Chain } from '../nf_tables/chain.ts';
 import type { RuleEntry } from '../nf_tables/rule.ts';
 import type { Names } from '../nft/names.ts';
-import { Transaction } from '../nftables/write/transaction.ts';
+import type { EncodedMessage } from '../nftables/write/encoded.ts';
+import { type TemplateValues, Transaction, type TransactionOperation } from '../nftables/write/transaction.ts';
 import { BUILT_IN, type BuiltInChain, builtInChain, FAMILIES } from './built-in.ts';
 import { compileRule } from './compile.ts';
 import { decompileRule } from './decompile.ts';
@@ -52,6 +53,10 @@ export interface StateTable {
   exists: boolean;
   readonly chains: Map<string, StateChain>;
 }
+
+/** Nothing varies in a message that is written already. */
+const AS_IT_IS: TemplateValues = { fill() {} };
+const NO_VALUES = {};
 
 const NO_COUNTERS: IptablesCounters = { packets: 0n, bytes: 0n };
 
@@ -206,6 +211,18 @@ export class RulesetState {
     this.note('RULE_APPEND', rule.table, rule.chain);
     chain.appended++;
     if (this.keepsRules) chain.rules.push({ rule });
+  }
+
+  /** Appends a rule whose message was written before. */
+  appendWritten(
+    rule: TransactionOperation & RulesetState['origins'][number],
+    chain: StateChain,
+    message: EncodedMessage,
+    bytes: Uint8Array,
+  ): void {
+    this.transaction.append(rule, bytes, message, AS_IT_IS, NO_VALUES);
+    this.origins.push(rule);
+    chain.appended++;
   }
 
   /** Puts a rule into a chain before the one at `index`, or at the end. */
