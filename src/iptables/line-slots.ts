@@ -1,6 +1,8 @@
 import { formatIPv6, parseIPv4, parseIPv6, readIPv4, Writer } from '../codec/index.ts';
 import { acceptedExpression } from '../nf_tables/accepted.ts';
 import { EXPRESSION, type Expression } from '../nf_tables/expression.ts';
+import type { RuleContext } from '../nf_tables/expressions/xt.ts';
+import { XT_LAYOUTS } from '../nf_tables/xt/layouts.ts';
 import type { EncodedMessage } from '../nftables/write/encoded.ts';
 import { isBuiltIn } from './built-in.ts';
 import type { TracedExtension } from './command.ts';
@@ -195,7 +197,7 @@ export class ReadAgain {
   /** Where the expression stands in the message. */
   readonly #start: number;
   readonly #end: number;
-  readonly #context: { family: number };
+  readonly #context: RuleContext;
   readonly #writer = new Writer(512);
 
   constructor(
@@ -212,7 +214,7 @@ export class ReadAgain {
     this.#bytes = bytes;
     this.#start = start;
     this.#end = end;
-    this.#context = { family: message.family };
+    this.#context = { family: message.family, xt: XT_LAYOUTS };
   }
 
   change(index: number, value: string): void {
