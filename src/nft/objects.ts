@@ -143,8 +143,10 @@ const ROWS: { readonly [N in ObjectName]: ObjectRow<Data<N>> } = {
       const states = Object.fromEntries(known.map(([word, state]) => [word, state]));
       // As nft does it: the kernel would take the namespace's own timeouts, which can be others.
       const stateSeconds: Fields = Object.fromEntries(known.map(([, state, normal]) => [state, normal]));
-      for (const [word, seconds] of Object.entries(policy))
-        stateSeconds[entryOf(states, word, new Place(undefined, 'policy'))] = seconds;
+      for (const [word, seconds] of Object.entries(policy)) {
+        const place = new Place(new Place(undefined, 'policy'), word);
+        stateSeconds[entryOf(states, word, place, 'invalid state for this protocol')] = seconds;
+      }
       return { ...protocols(json), stateSeconds };
     },
     json(data, words) {

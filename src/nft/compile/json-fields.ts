@@ -53,9 +53,14 @@ export function millisecondsOf(fields: Fields, name: string, place: Place | unde
 }
 
 /** Returns the table's entry of a name. */
-export function entryOf<T>(table: Readonly<Record<string, T>>, name: unknown, place: Place | undefined): T {
+export function entryOf<T>(
+  table: Readonly<Record<string, T>>,
+  name: unknown,
+  place: Place | undefined,
+  nftMessage?: string,
+): T {
   if (typeof name !== 'string' || !Object.hasOwn(table, name))
-    throw refuse(place, oneOf(Object.keys(table), name), name);
+    throw refuse(place, oneOf(Object.keys(table), name), name, nftMessage);
   return table[name]!;
 }
 

@@ -1,4 +1,6 @@
 import type { Dialect } from './dialects.ts';
+import { SCOPES } from './scopes.ts';
+
 /* Words of nft's language that cannot be names. */
 
 /** Kinds of things with names of their own; objects by the kernel's type. */
@@ -37,24 +39,19 @@ const EVERYWHERE = /* @__PURE__ */ words(
 const NEWER = /* @__PURE__ */ words('destroy geneve gre gretap last tunnel vni vxlan');
 
 /** Behind `@` these are the layers of the packet, and no names. */
-const LAYERS = /* @__PURE__ */ words('ll nh');
-/** Keywords behind `ct`. */
-const CT = /* @__PURE__ */ words(
-  `avgpkt bytes count daddr direction dport event expectation expiration helper helpers id l3proto label original over packets proto-dst
-   proto-src protocol reply saddr state status zone`,
-);
-const OF_KIND: Partial<Record<NamedKind, readonly string[]>> = {
+const { at: LAYERS, ct: CT, counter, quota, limit, synproxy } = SCOPES;
+const OF_KIND: Partial<Record<NamedKind, ReadonlySet<string>>> = {
   set: LAYERS,
   flowtable: LAYERS,
-  counter: /* @__PURE__ */ words('bytes name packets'),
-  quota: /* @__PURE__ */ words('bytes name over until used'),
-  limit: /* @__PURE__ */ words('burst bytes minute name over packets rate second week'),
-  synproxy: /* @__PURE__ */ words('maxseg mss name sack-perm sack-permitted timestamp wscale'),
+  counter,
+  quota,
+  limit,
+  synproxy,
   'ct-helper': CT,
   'ct-timeout': CT,
   'ct-expectation': CT,
-  tunnel: /* @__PURE__ */ words(
-    'class daddr data dport egress erspan gbp id index ingress opt-type path saddr sport tos ttl version',
+  tunnel: /* @__PURE__ */ new Set(
+    'class daddr data dport egress erspan gbp id index ingress opt-type path saddr sport tos ttl version'.split(' '),
   ),
 };
 
@@ -68,7 +65,5 @@ export const keywordsOf = (dialect: Pick<Dialect, 'reservesNewerWords'>): Readon
 
 /** Is this a word that an object of this kind cannot have as its name? */
 export function isReserved(kind: NamedKind, name: string, dialect: Dialect): boolean {
-  return (
-    reserved.has(name) || (dialect.reservesNewerWords && newer.has(name)) || (OF_KIND[kind]?.includes(name) ?? false)
-  );
+  return reserved.has(name) || (dialect.reservesNewerWords && newer.has(name)) || (OF_KIND[kind]?.has(name) ?? false);
 }

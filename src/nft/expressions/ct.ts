@@ -3,6 +3,7 @@ import { CT_KEYS } from '../../nf_tables/expressions/packet.ts';
 import { entryOf, fieldsOf, textOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { CT, type CtKey, type Direction, type KeyRow } from '../data/keys.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { LINK, NETWORK, TRANSPORT } from '../headers.ts';
 import { defined } from '../json-object.ts';
 import { T } from '../parse/tokens.ts';
@@ -97,15 +98,16 @@ export const ct: LoadExpression<Ct> = {
         p.next();
       }
       let { text: key } = p;
-      if (p.kind !== T.WORD) return p.unexpected();
+      if (p.kind !== T.WORD) return p.unexpectedIn(SCOPES.ct);
       if (key === 'ip' || key === 'ip6') {
         p.next();
-        if (!p.isWord('saddr') && !p.isWord('daddr')) p.unexpected('saddr', 'daddr');
+        if (!p.isWord('saddr') && !p.isWord('daddr')) p.unexpectedIn(SCOPES.ct, 'saddr', 'daddr');
         key = `${key} ${p.text}`;
       } else if (!Object.hasOwn(ROWS, key) || (dir !== undefined && !DIRECTED.has(key))) {
-        return p.unexpected();
+        return p.unexpectedIn(SCOPES.ct);
       }
       p.next();
+      p.hold(SCOPES.ct);
       return { ct: dir === undefined ? { key } : { key, dir } };
     },
   },

@@ -3,6 +3,7 @@ import { bytesOf } from '../bits.ts';
 import { entryOf, fieldsOf, numberOf, textOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { TCP_OPTION_ALIASES, TCP_OPTION_WORDS } from '../data/extensions.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { word, words } from '../decompile/kernel-words.ts';
 import {
   DCCP_OPTION,
@@ -116,7 +117,10 @@ function readIpv6(p: Parser, word: string): Json {
     return { exthdr: { name: word, field } };
   }
   if (p.kind !== T.WORD || !Object.hasOwn(byName, field))
-    return p.unexpected(...fieldCandidates(Object.keys(byName).map(name => name.replace(/\[.*/, ''))));
+    return p.unexpectedIn(
+      SCOPES[word as keyof typeof SCOPES],
+      ...fieldCandidates([...new Set(Object.keys(byName).map(name => name.replace(/\[.*/, '')))]),
+    );
   p.next();
   return { exthdr: { name: word, field } };
 }
@@ -128,14 +132,22 @@ function readKind(p: Parser): number {
   return base > 255 ? p.fail('value too large', start) : base;
 }
 
+/** The words that are keywords behind `option` and `chunk`. */
+const PART_SCOPES = { tcp: SCOPES.tcp, ipv4: SCOPES.ip, sctp: SCOPES.chunk } as const;
+
 /** Reads the name of an option or a chunk, and its field if there is one. */
 function readPart(p: Parser, op: 'tcp' | 'ipv4' | 'sctp', key: string): Json {
   const aliases: Readonly<Record<string, string>> = op === 'tcp' ? TCP_OPTION_WORDS : {};
   const name = aliases[p.text] ?? p.text;
-  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS[op], name)) return p.unexpected(...Object.keys(EXTENSIONS[op]));
+  const scope = PART_SCOPES[op];
+  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS[op], name))
+    return p.unexpectedIn(scope, ...Object.keys(EXTENSIONS[op]));
   p.next();
   const { text: field } = p;
-  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS[op][name]!.byName, field)) return { [key]: { name } };
+  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS[op][name]!.byName, field)) {
+    p.hold(scope);
+    return { [key]: { name } };
+  }
   p.next();
   return { [key]: { name, field } };
 }
@@ -197,9 +209,11 @@ export const exthdr: LoadExpression<Exthdr> = {
       if (p.kind === T.NUMBER) {
         const base = readKind(p);
         const offset = p.acceptWord('length') ? 8 : 0;
+        if (offset === 0) p.hold(SCOPES.tcp);
         return { 'tcp option': { base, offset, len: 8 } };
       }
       if (!p.accept(T.AT)) return readPart(p, 'tcp', 'tcp option');
+      if (!p.is(T.NUMBER)) p.unexpectedIn(SCOPES.at);
       const base = p.whole();
       p.expect(T.COMMA);
       const offset = p.whole();

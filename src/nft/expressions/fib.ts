@@ -2,6 +2,7 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, flagsOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { FIB, FIB_BITS, FIB_FLAGS, FIB_NUMBERS, type FibFlag, type KeyRow } from '../data/keys.ts';
+import { SCOPES } from '../data/scopes.ts';
 import type { Json } from '../json-object.ts';
 import { T } from '../parse/tokens.ts';
 import { type Load, Place, refuse, Undecompilable } from '../tree.ts';
@@ -66,13 +67,13 @@ export const fib: LoadExpression<Fib> = {
       const flags: Json[] = [];
       do {
         const { text } = p;
-        if (p.kind !== T.WORD || !Object.hasOwn(BITS, text)) p.unexpected();
+        if (p.kind !== T.WORD || !Object.hasOwn(BITS, text)) p.unexpectedIn(SCOPES.fib);
         p.next();
         flags.push(text);
       } while (p.accept(T.DOT));
       const { text: result } = p;
       const isResult = Object.hasOwn(FIB, result) || (result === 'check' && p.dialect.hasNewerExpressions);
-      if (p.kind !== T.WORD || !isResult) return p.unexpected('type', 'oif', 'oifname');
+      if (p.kind !== T.WORD || !isResult) return p.unexpectedIn(SCOPES.fib, 'type', 'oif', 'oifname');
       p.next();
       return { fib: { result, flags } };
     },

@@ -2,6 +2,7 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { bytesOf } from '../bits.ts';
 import { fieldsOf, numberOf } from '../compile/json-fields.ts';
 import { GENERATED } from '../data/keys.ts';
+import { SCOPES } from '../data/scopes.ts';
 import type { JsonObject } from '../json-object.ts';
 import type { Parser } from '../parse/parser.ts';
 import { type Load, type Node, Place, Undecompilable } from '../tree.ts';
@@ -23,10 +24,11 @@ const made = (fields: Pick<Hash, 'modulus' | 'seed' | 'offset' | 'symmetric' | '
 
 /** Reads the numbers of a hash behind its argument. */
 function readHash(p: Parser): JsonObject {
-  p.expectWord('mod');
+  if (!p.acceptWord('mod')) p.unexpectedIn(SCOPES.jhash, 'mod');
   const content: JsonObject = { mod: p.whole() };
   if (p.acceptWord('seed')) content.seed = p.whole();
   if (p.acceptWord('offset')) content.offset = p.whole();
+  p.hold(SCOPES.jhash);
   return content;
 }
 
@@ -38,7 +40,7 @@ export const hash: LoadExpression<Hash> = {
   fromText: {
     jhash(p) {
       const { start } = p;
-      const expr = p.nested(() => p.grammar.expression(p));
+      const expr = p.within(SCOPES.jhash, () => p.nested(() => p.grammar.expression(p)));
       const end = p.lastEnd;
       const content: JsonObject = { ...readHash(p), expr };
       p.noteSpan(content, 'expr', start, end);

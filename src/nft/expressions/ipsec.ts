@@ -1,6 +1,7 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, numberOf, textOf } from '../compile/json-fields.ts';
 import { type AddressFamily, IPSEC, IPSEC_NUMBERS, IPSEC6, type IpsecKey, type KeyRow } from '../data/keys.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { defined, type JsonObject } from '../json-object.ts';
 import { T } from '../parse/tokens.ts';
 import { type Load, Place, refuse, Undecompilable } from '../tree.ts';
@@ -26,6 +27,8 @@ interface Ipsec extends Load {
 
 /** XFRM_POLICY_IN, XFRM_POLICY_OUT */
 const DIRECTIONS = { in: 0, out: 1 } as const;
+/** The highest index of a state. */
+const LAST_STATE = 255;
 /** The families whose rules see IPsec states. */
 const FAMILIES = ['ip', 'ip6', 'inet'];
 const WORDS = /* @__PURE__ */ wordsByKey(IPSEC);
@@ -62,14 +65,16 @@ export const ipsec: LoadExpression<Ipsec> = {
       // The key of the packet's meta data has the same word.
       if (p.kind !== T.WORD || !Object.hasOwn(DIRECTIONS, dir)) return { meta: { key: 'ipsec' } };
       p.next();
+      const { start } = p;
       const spnum = p.acceptWord('spnum') ? p.whole() : 0;
+      if (spnum > LAST_STATE) p.fail('value too large', start);
       const content: JsonObject = { dir, spnum };
       if (p.isWord('ip') || p.isWord('ip6')) {
         content.family = p.text;
         p.next();
-        if (!p.isWord('saddr') && !p.isWord('daddr')) p.unexpected('saddr', 'daddr');
+        if (!p.isWord('saddr') && !p.isWord('daddr')) p.unexpectedIn(SCOPES.ipsec, 'saddr', 'daddr');
       } else if (!p.isWord('reqid') && !p.isWord('spi')) {
-        p.unexpected('ip', 'ip6', 'spi', 'reqid');
+        p.unexpectedIn(SCOPES.ipsec, 'ip', 'ip6', 'spi', 'reqid');
       }
       content.key = p.text;
       p.next();
@@ -84,7 +89,7 @@ export const ipsec: LoadExpression<Ipsec> = {
     const isSix = six !== undefined && familyOf(fields, place) === 'ip6';
     const directions = { in: 'in', out: 'out' } as const;
     const direction = entryOf(directions, fields.dir ?? 'in', new Place(place, 'dir'));
-    const index = fields.spnum === undefined ? 0 : numberOf(fields, 'spnum', place, 255);
+    const index = fields.spnum === undefined ? 0 : numberOf(fields, 'spnum', place, LAST_STATE);
     return made({ key, row: isSix ? six : row, direction, index }, place);
   },
 

@@ -3,6 +3,7 @@ import { META_KEYS } from '../../nf_tables/expressions/packet.ts';
 import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { type KeyRow, META, META_ALIASES, UNQUALIFIED_META } from '../data/keys.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { headerByNumber, LINK, NETWORK } from '../headers.ts';
 import type { Json } from '../json-object.ts';
 import type { Parser } from '../parse/parser.ts';
@@ -56,6 +57,13 @@ const KNOWN = (
   'obrname pkttype cpu iifgroup oifgroup cgroup random ipsec iifkind oifkind ibrpvid ibrvproto time day hour sdif sdifname'
 ).split(' ');
 
+/** Keys since nft 1.1. */
+const NEWER_KEYS: readonly string[] = ['broute', 'ibrhwaddr'];
+
+const isKey = ({ dialect }: Parser, word: string): boolean =>
+  (Object.hasOwn(ROWS, word) && (dialect.hasNewerExpressions || !NEWER_KEYS.includes(word))) ||
+  Object.hasOwn(META_ALIASES, word);
+
 export const meta: LoadExpression<Meta> = {
   kernel: 'meta',
   words: ['meta'],
@@ -67,14 +75,15 @@ export const meta: LoadExpression<Meta> = {
     ),
     meta(p) {
       const { text } = p;
-      if (p.kind !== T.WORD) return p.unexpected();
-      if (!Object.hasOwn(ROWS, text) && !Object.hasOwn(META_ALIASES, text)) {
-        if (p.isKeyword()) return p.unexpected();
+      if (p.kind !== T.WORD) return p.unexpectedIn(SCOPES.meta);
+      if (!isKey(p, text)) {
+        if (p.isKeyword()) return p.unexpectedIn(SCOPES.meta);
         p.next();
-        const known = p.dialect.hasNewerExpressions ? [...KNOWN, 'broute', 'ibrhwaddr'] : KNOWN;
+        const known = p.dialect.hasNewerExpressions ? [...KNOWN, ...NEWER_KEYS] : KNOWN;
         return p.fail(`syntax error, unexpected ${text}, known keys are ${known.join(', ')}`, p.before);
       }
       p.next();
+      p.hold(SCOPES.meta);
       return readMeta(text);
     },
   },

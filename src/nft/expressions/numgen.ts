@@ -1,6 +1,7 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, numberOf } from '../compile/json-fields.ts';
 import { GENERATED } from '../data/keys.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { word } from '../decompile/kernel-words.ts';
 import type { JsonObject } from '../json-object.ts';
 import { T } from '../parse/tokens.ts';
@@ -35,11 +36,16 @@ export const numgen: LoadExpression<Numgen> = {
   fromText: {
     numgen(p) {
       const { text: mode } = p;
-      if (p.kind !== T.WORD || !Object.hasOwn(MODES, mode)) return p.unexpected('inc', 'random');
+      if (p.kind !== T.WORD || !Object.hasOwn(MODES, mode)) return p.unexpectedIn(SCOPES.numgen, 'inc', 'random');
       p.next();
-      p.expectWord('mod');
+      if (!p.acceptWord('mod')) p.unexpectedIn(SCOPES.numgen, 'mod');
       const content: JsonObject = { mode, mod: p.whole() };
-      content.offset = p.acceptWord('offset') ? p.whole() : 0;
+      if (p.acceptWord('offset')) {
+        content.offset = p.whole();
+      } else {
+        content.offset = 0;
+        p.hold(SCOPES.numgen);
+      }
       return { numgen: content };
     },
   },

@@ -1,6 +1,7 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { OSF } from '../data/keys.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { word, words } from '../decompile/kernel-words.ts';
 import { defined, type JsonObject } from '../json-object.ts';
 import { T } from '../parse/tokens.ts';
@@ -33,13 +34,14 @@ export const osf: LoadExpression<Osf> = {
       const content: JsonObject = {};
       if (p.acceptWord('ttl')) {
         const { text, start } = p;
-        if (!p.isString()) p.unexpected('string');
+        if (!p.isString()) p.unexpectedIn(SCOPES.osf, 'string');
         p.next();
         if (!Object.hasOwn(TTL, text)) p.fail('invalid ttl option', start);
         content.ttl = text;
       }
       const { text: key } = p;
-      if (p.kind !== T.WORD || (key !== 'name' && key !== 'version')) return p.unexpected('version', 'name');
+      if (p.kind !== T.WORD || (key !== 'name' && key !== 'version'))
+        return p.unexpectedIn(SCOPES.osf, 'version', 'name');
       p.next();
       return { osf: { key, ...content } };
     },

@@ -2,6 +2,7 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { bytesOf } from '../bits.ts';
 import { entryOf, fieldsOf, numberOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
+import { SCOPES } from '../data/scopes.ts';
 import {
   type Header,
   type HeaderField,
@@ -107,6 +108,10 @@ export function fieldCandidates(names: readonly string[]): string[] {
   return [...names].sort((a, b) => place(a) - place(b)).map(name => (name === 'sequence' ? 'seq' : name));
 }
 
+/** The words that are keywords behind the name of a header. */
+const scopeOf = (word: string): ReadonlySet<string> | undefined =>
+  Object.hasOwn(SCOPES, word) ? SCOPES[word as keyof typeof SCOPES] : undefined;
+
 /** Reads a field behind the name of its header. */
 function readField(p: Parser, word: string, tunnel?: string): Json {
   const { byName, tunnel: isTunnel, base } = NAMED_HEADERS[word]!;
@@ -132,11 +137,11 @@ function readField(p: Parser, word: string, tunnel?: string): Json {
   if (isWord && word === 'arp' && (text === 'saddr' || text === 'daddr')) {
     p.next();
     text = `${text} ${p.text}`;
-    if (!Object.hasOwn(byName, text)) p.unexpected('ether', 'ip');
+    if (!Object.hasOwn(byName, text)) p.unexpectedIn(SCOPES.arp, 'ether', 'ip');
     p.next();
     return { payload: { protocol: word, field: text } };
   }
-  return p.unexpected(...fieldCandidates(Object.keys(byName)));
+  return p.unexpectedIn(scopeOf(word), ...fieldCandidates(Object.keys(byName)));
 }
 
 /** Reads `ll,0,48` behind the `@`. */
@@ -146,7 +151,7 @@ function readRaw(p: Parser): Json {
   p.next();
   if (!Object.hasOwn(RAW_BASES, base)) p.fail('unknown raw payload base', start);
   const content: { base: string; offset: number; len: number } = { base, offset: 0, len: 0 };
-  p.expect(T.COMMA);
+  if (!p.accept(T.COMMA)) p.unexpectedIn(SCOPES.at, 'comma');
   content.offset = p.whole();
   p.expect(T.COMMA);
   const at = p.start;

@@ -2,7 +2,8 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, textOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { type AddressFamily, type KeyRow, RT, RT_NEXTHOP6, RT_NUMBERS, type RtKey } from '../data/keys.ts';
-import { NETWORK } from '../headers.ts';
+import { SCOPES } from '../data/scopes.ts';
+import { EXTENSIONS, NETWORK } from '../headers.ts';
 import { defined } from '../json-object.ts';
 import { T } from '../parse/tokens.ts';
 import { type Load, Place, refuse } from '../tree.ts';
@@ -39,14 +40,17 @@ export const rt: LoadExpression<Rt> = {
   fromText: {
     rt(p, word) {
       const { text } = p;
-      if (p.kind !== T.WORD) return p.unexpected();
+      if (p.kind !== T.WORD) return p.unexpectedIn(SCOPES.rt);
       if (text === 'ip' || text === 'ip6') {
         p.next();
-        p.expectWord('nexthop');
+        if (!p.acceptWord('nexthop')) p.unexpectedIn(SCOPES.rt, 'nexthop');
         return { rt: { key: 'nexthop', family: text } };
       }
       // The routing header of IPv6 has the same word.
-      if (!Object.hasOwn(RT, text)) return p.grammar.expressions.get('rt header')!(p, word);
+      if (!Object.hasOwn(RT, text)) {
+        if (!Object.hasOwn(EXTENSIONS.ipv6.rt!.byName, text)) return p.unexpectedIn(SCOPES.rt);
+        return p.grammar.expressions.get('rt header')!(p, word);
+      }
       p.next();
       return { rt: { key: text } };
     },

@@ -1,6 +1,7 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, numberOf } from '../compile/json-fields.ts';
 import { type KeyRow, SOCKET, SOCKET_NUMBERS, type SocketKey } from '../data/keys.ts';
+import { SCOPES } from '../data/scopes.ts';
 import type { JsonObject } from '../json-object.ts';
 import { T } from '../parse/tokens.ts';
 import { type Load, Place } from '../tree.ts';
@@ -33,11 +34,11 @@ export const socket: LoadExpression<Socket> = {
     socket(p) {
       const { text: key } = p;
       if (p.kind !== T.WORD || !Object.hasOwn(SOCKET, key))
-        return p.unexpected('transparent', 'wildcard', 'cgroupv2', 'mark');
+        return p.unexpectedIn(SCOPES.socket, 'transparent', 'wildcard', 'cgroupv2', 'mark');
       p.next();
       const content: JsonObject = { key };
       if (key === 'cgroupv2') {
-        p.expectWord('level');
+        if (!p.acceptWord('level')) p.unexpectedIn(SCOPES.socket, 'level');
         content.level = p.whole();
       }
       return { socket: content };

@@ -112,6 +112,7 @@ function constantPrimary(p: Parser): Json {
 /** A value of a statement: constants and what the packet has. */
 function valuePrimary(p: Parser): Json {
   if (p.kind === T.WORD && !p.isAddress) {
+    if (!p.dialect.hasNewerExpressions && isNoValue(p)) p.unexpected();
     const boolean = BOOLEANS.get(p.text);
     if (boolean !== undefined) {
       p.next();
@@ -126,6 +127,11 @@ function valuePrimary(p: Parser): Json {
   if (p.kind === T.LPAREN) return inBrackets(p, valueCalculation);
   return primary(p);
 }
+
+/** Expressions that nft 1.0.6 takes on the left side of a match only. */
+const NO_VALUES: ReadonlySet<string> = /* @__PURE__ */ new Set('fib frag exthdr hbh rt0 rt2 srh mh dst'.split(' '));
+
+const isNoValue = (p: Parser): boolean => NO_VALUES.has(p.text) && p.isKeyword();
 
 /** Is the keyword a value here, and not the beginning of an expression? */
 function isLoneWord(p: Parser): boolean {
@@ -174,8 +180,7 @@ function leftOperand(p: Parser): Json {
 
 const constantOrExpression = (p: Parser): Json => calculate(p, leftOperand, leftOperand);
 const constantCalculation = (p: Parser): Json => calculate(p, constantPrimary, constantPrimary);
-const valueCalculation = (p: Parser): Json =>
-  calculate(p, valuePrimary, p.dialect.hasNewerExpressions ? valuePrimary : constantPrimary);
+const valueCalculation = (p: Parser): Json => calculate(p, valuePrimary, valuePrimary);
 
 /** Parts with points between them: one part alone, or a concatenation. */
 function concatenated(p: Parser, read: Read): Json {
@@ -219,6 +224,7 @@ function wide(p: Parser, read: Read): Json {
   const end = p.lastEnd;
   p.next();
   if (!p.is(T.NUMBER)) {
+    if (p.isList) p.unexpected('number');
     // `tcp flags syn / syn,ack`: the mask of a comparison of flags.
     p.mask = { value: from };
     return from;
@@ -289,7 +295,7 @@ export function value(p: Parser): Json {
 }
 
 /** `key map { ... }`, at the word `map`. */
-function mapOf(p: Parser, key: Json, start: number): Json {
+export function mapOf(p: Parser, key: Json, start: number): Json {
   const map: JsonObject = { key };
   p.note(map, 'key', start);
   p.next();
@@ -344,6 +350,8 @@ export function elements(p: Parser): Json[] {
         if (members.length > 0 && !canBeElement(p)) p.unexpected('comma', "'}'");
         member(p, members);
         p.newlines();
+      } else if (members.length === 0) {
+        p.unexpected();
       }
       if (p.kind === T.COMMA) p.next();
       else if (!p.is(T.RBRACE)) p.unexpected('comma', "'}'");
@@ -393,7 +401,7 @@ function member(p: Parser, members: Json[]): void {
   const end = p.lastEnd;
   p.next();
   const at = p.start;
-  const right = verdict(p) ?? (p.is(T.LBRACE) ? set(p) : constants(p));
+  const right = verdict(p) ?? (p.takesVerdicts ? p.unexpected() : p.is(T.LBRACE) ? set(p) : constants(p));
   for (const each of attached === undefined && Array.isArray(inner) ? inner : [left]) {
     const pair: Json[] = [each, right];
     p.noteSpan(pair, 0, start, end);
@@ -449,7 +457,7 @@ function attachment(p: Parser): JsonObject | undefined {
       p.next();
       return { comment: p.string() };
     default:
-      return p.grammar.state(p);
+      return p.grammar.state(p, true);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Family } from '../../nf_tables/family.ts';
 import type { Dialect } from '../data/dialects.ts';
+import { KEYWORD_NAMES } from '../data/scopes.ts';
 import type { Json, JsonObject } from '../json-object.ts';
 import type { Places } from './places.ts';
 import { Scanner } from './scanner.ts';
@@ -52,8 +53,8 @@ export interface Grammar {
   setName(p: Parser): string;
   /** A statement that an expression leads, whose first word was read already. */
   led(p: Parser, word: string): JsonObject;
-  /** A statement with a state, if the current word begins one. */
-  state(p: Parser): JsonObject | undefined;
+  /** A statement with a state, if the current word begins one. Those of elements have no names, and begin with fewer words. */
+  state(p: Parser, isOfElement?: boolean): JsonObject | undefined;
   /** The rules of a chain without a name, in braces. */
   rules(p: Parser): Json[];
 }
@@ -99,6 +100,8 @@ export class Parser extends Scanner {
   /** Where the token before that one begins. */
   before = 0;
   readonly grammar: Grammar;
+  #held: Scope | undefined;
+  #heldAt = -1;
   #quiet = 0;
   #depth = 0;
 
@@ -171,7 +174,15 @@ export class Parser extends Scanner {
   /** Is the current token a word that is a keyword where it stands? */
   isKeyword(): boolean {
     if (this.kind !== T.WORD || this.isAddress) return false;
-    return this.grammar.keywords.has(this.text) || this.scope?.has(this.text) === true;
+    const { text } = this;
+    if (this.grammar.keywords.has(text) || this.scope?.has(text) === true) return true;
+    return this.#heldAt === this.start && this.#held!.has(text);
+  }
+
+  /** The current token was read before nft knew that the part with these keywords is at its end. */
+  hold(scope: Scope): void {
+    this.#held = scope;
+    this.#heldAt = this.start;
   }
 
   /** Is the current token a bare word, as names are? */
@@ -210,15 +221,16 @@ export class Parser extends Scanner {
     return Number(this.number(...others));
   }
 
-  /** Runs a part of the language with keywords of its own. nft's parts do not inherit from each other. */
+  /**
+   * Runs a part of the language with keywords of its own. nft's parts do not inherit from each other. After an error the keywords stay: nft does not
+   * find the end of the part any more.
+   */
   within<R>(scope: Scope | undefined, work: () => R): R {
     const outer = this.scope;
     this.scope = scope;
-    try {
-      return work();
-    } finally {
-      this.scope = outer;
-    }
+    const result = work();
+    this.scope = outer;
+    return result;
   }
 
   /** Runs the part of the language between brackets. */
@@ -258,13 +270,20 @@ export class Parser extends Scanner {
   /** nft's name of the current token. */
   tokenName(): string {
     if (this.kind !== T.WORD) return TOKEN_NAMES[this.kind]!;
-    return this.isKeyword() ? this.text : 'string';
+    return this.isKeyword() ? (KEYWORD_NAMES.get(this.text) ?? this.text) : 'string';
   }
 
   /** @param candidates what could stand here, in nft's order. nft names up to four. */
   unexpected(...candidates: string[]): never {
+    if (this.#heldAt === this.start) this.scope = this.#held;
     const expected = candidates.length > 0 && candidates.length <= 4 ? `, expecting ${candidates.join(' or ')}` : '';
     return this.fail(`syntax error, unexpected ${this.tokenName()}${expected}`, this.start, this.end, this.source);
+  }
+
+  /** The same in a part of the language with keywords of its own. */
+  unexpectedIn(scope: Scope | undefined, ...candidates: string[]): never {
+    this.scope = scope ?? this.scope;
+    return this.unexpected(...candidates);
   }
 
   /** An error of a part that was read already. */
@@ -284,13 +303,11 @@ export class Parser extends Scanner {
 
   /** Reads an item of a list of lines. After an error it goes on behind the next newline or semicolon, as nft does. */
   recover<R>(work: () => R): R | undefined {
-    const { scope } = this;
     const depth = this.#depth;
     try {
       return work();
     } catch (error) {
       if (!(error instanceof TextError)) throw error;
-      this.scope = scope;
       this.#depth = depth;
       if (this.#quiet === 0) this.report(error.problem);
       this.#quiet = QUIET_TOKENS;

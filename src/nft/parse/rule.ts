@@ -1,6 +1,10 @@
 import { onlyKey } from '../compile/json-fields.ts';
 import { type Dialect, NFT_1_0_6, NFT_1_1_6 } from '../data/dialects.ts';
 import { keywordsOf } from '../data/reserved.ts';
+import { ct } from '../expressions/ct.ts';
+import { exthdr } from '../expressions/exthdr.ts';
+import { meta } from '../expressions/meta.ts';
+import { payload } from '../expressions/payload.ts';
 import { EXPRESSION_TEXTS } from '../expressions/registry.ts';
 import type { Json, JsonObject } from '../json-object.ts';
 import { readMangle } from '../statements/mangle.ts';
@@ -13,7 +17,9 @@ import {
   constant,
   expression,
   flags,
+  mapOf,
   mappings,
+  set,
   setName,
   value,
   verdicts,
@@ -57,12 +63,12 @@ function readCt(p: Parser): JsonObject {
 
 /** Reads a statement that an expression leads: a match, a write, or a look-up of a verdict. */
 function readLed(p: Parser, word?: string, from = p.start): JsonObject {
-  if (p.kind === T.LBRACE) p.unexpected();
   p.led = word;
-  const left = expression(p);
+  let left = p.kind === T.LBRACE ? set(p) : expression(p);
   if (p.kind === T.WORD) {
     const { text } = p;
-    if (text === 'set') return readMangle(p, left, from);
+    if (text === 'set') return isWritable(left) ? readMangle(p, left, from) : p.unexpected();
+    if (text === 'map') left = mapOf(p, left, from);
     if (text === 'vmap') {
       const end = p.lastEnd;
       p.next();
@@ -76,6 +82,19 @@ function readLed(p: Parser, word?: string, from = p.start): JsonObject {
     }
   }
   return readMatch(p, left, from);
+}
+
+const WRITABLE: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  ...payload.words,
+  ...exthdr.words,
+  ...meta.words,
+  ...ct.words,
+]);
+
+/** Can a statement write what an expression reads? */
+function isWritable(json: Json): boolean {
+  for (const key in json as JsonObject) return WRITABLE.has(key);
+  return false;
 }
 
 /** Errors of these statements point at the first word alone, as in nft. */

@@ -16,8 +16,8 @@ export interface BlockRule {
   readonly span: ReturnType<Reader['spanFrom']>;
 }
 
-/** Reads the block of a chain. Its settings become fields of the chain. Returns its rules. */
-export function chainBlock(reader: Reader, chain: Fields): BlockRule[] {
+/** Reads the block of a chain, alone or within that of its table. Its settings become fields of the chain. Returns its rules. */
+export function chainBlock(reader: Reader, chain: Fields, isInner = false): BlockRule[] {
   const rules: BlockRule[] = [];
   const { parser } = reader;
   const { family } = parser;
@@ -52,7 +52,7 @@ export function chainBlock(reader: Reader, chain: Fields): BlockRule[] {
       rules.push({ json, start, span: reader.spanFrom(start) });
     }
     parser.separator();
-  });
+  }, isInner);
   return rules;
 }
 

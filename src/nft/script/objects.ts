@@ -180,8 +180,8 @@ export function objectKind({ parser }: Reader): string | undefined {
   return text;
 }
 
-/** Reads the block of an object. */
-export function objectBlock(reader: Reader, kind: string, object: Fields): void {
+/** Reads the block of an object, alone or within that of its table. */
+export function objectBlock(reader: Reader, kind: string, object: Fields, isInner = false): void {
   const { parser } = reader;
   const { settings, separated } = OBJECT_KINDS.get(kind)!;
   if (kind === 'counter') Object.assign(object, UNUSED);
@@ -191,7 +191,7 @@ export function objectBlock(reader: Reader, kind: string, object: Fields): void 
       settings(reader, object);
       if (separated) parser.separator();
     }
-  });
+  }, isInner);
 }
 
 /** Reads the settings behind a name: a block, the settings alone, or nothing. */
@@ -204,8 +204,8 @@ export function objectContent(reader: Reader, kind: string, object: Fields): voi
   else settings(reader, object);
 }
 
-/** Reads the block of a flowtable. */
-export function flowtableBlock(reader: Reader, flowtable: Fields): void {
+/** Reads the block of a flowtable, alone or within that of its table. */
+export function flowtableBlock(reader: Reader, flowtable: Fields, isInner = false): void {
   const { parser } = reader;
   const flags: string[] = [];
   reader.block(() => {
@@ -224,6 +224,6 @@ export function flowtableBlock(reader: Reader, flowtable: Fields): void {
       flags.push('offload');
     } else parser.unexpected();
     parser.separator();
-  });
+  }, isInner);
   if (flags.length > 0) flowtable.flags = flags;
 }

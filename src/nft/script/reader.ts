@@ -60,12 +60,10 @@ export class Reader {
   /** Reads a line. After an error it goes on behind the next newline or semicolon, in the same block. */
   line(work: () => void): void {
     const { parser } = this;
-    const { scope } = parser;
     try {
       work();
     } catch (error) {
       if (!(error instanceof TextError)) throw error;
-      parser.scope = scope;
       parser.report(error.problem);
       while (!parser.isSeparator() && !parser.is(T.EOF)) parser.next();
       if (parser.is(T.EOF)) throw new Abandoned();
@@ -73,24 +71,32 @@ export class Reader {
     }
   }
 
-  /** Reads a block, from its `{` to its `}`. */
-  block(item: () => void): void {
+  /**
+   * Reads a block, from its `{` to its `}`. Within another block a separator stands behind the `}`. If it does not, the block goes on behind the next
+   * separator, as nft has it.
+   */
+  block(item: () => void, isInner = false): void {
     const { parser } = this;
     parser.expect(T.LBRACE);
-    for (;;) {
+    let isOpen = true;
+    while (isOpen) {
       parser.separators();
-      if (parser.accept(T.RBRACE)) return;
       this.line(() => {
-        if (!this.definition()) item();
+        if (parser.accept(T.RBRACE)) {
+          if (isInner) parser.separator();
+          isOpen = false;
+        } else if (!this.definition()) {
+          item();
+        }
       });
     }
   }
 
   /** Reads a block with a scope of its own for definitions. */
-  scoped(item: () => void): void {
+  scoped(item: () => void, isInner = false): void {
     this.scopes.open();
     try {
-      this.block(item);
+      this.block(item, isInner);
     } finally {
       this.scopes.close();
     }

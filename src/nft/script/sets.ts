@@ -20,8 +20,8 @@ export interface BlockElements {
   readonly span: ReturnType<Reader['spanFrom']>;
 }
 
-/** Reads the block of a set or map. Its settings become fields of the set. Returns its elements, if it has some. */
-export function setBlock(reader: Reader, set: Fields, isMap: boolean): BlockElements | undefined {
+/** Reads the block of a set or map, alone or within that of its table. Its settings become fields of the set. Returns its elements, if it has some. */
+export function setBlock(reader: Reader, set: Fields, isMap: boolean, isInner = false): BlockElements | undefined {
   const { parser } = reader;
   let elements: BlockElements | undefined;
   reader.block(() => {
@@ -46,7 +46,7 @@ export function setBlock(reader: Reader, set: Fields, isMap: boolean): BlockElem
         parser.noteSpan(set, field, start, end);
       }
     }
-  });
+  }, isInner);
   return elements;
 }
 

@@ -61,13 +61,12 @@ function tableFlags({ parser }: Reader, table: Fields): void {
 function part(reader: Reader, parts: TableParts, place: Fields, start: number): boolean {
   const { parser } = reader;
   const add = (list: Placed[], kind: string, object: Fields): void => {
-    parser.separator();
     list.push({ entry: { add: { [kind]: object } }, span: reader.spanFrom(start) });
   };
   if (parser.acceptWord('chain')) {
     const chain: Fields = { ...place };
     named(reader, chain, 'name');
-    const rules = chainBlock(reader, chain);
+    const rules = chainBlock(reader, chain, true);
     add(parts.chains, 'chain', chain);
     parts.rules.push(...rules.map(ruleEntry));
   } else if (parser.isWord('set') || parser.isWord('map')) {
@@ -76,14 +75,14 @@ function part(reader: Reader, parts: TableParts, place: Fields, start: number): 
     const set: Fields = { family: place.family };
     named(reader, set, 'name');
     set.table = place.table;
-    const elements = setBlock(reader, set, kind === 'map');
+    const elements = setBlock(reader, set, kind === 'map', true);
     add(parts.sets, kind, set);
     if (elements !== undefined) parts.sets.push(elementsEntry(reader, set, elements));
   } else if (parser.acceptWord('flowtable')) {
     const flowtable: Fields = { family: place.family };
     named(reader, flowtable, 'name');
     flowtable.table = place.table;
-    flowtableBlock(reader, flowtable);
+    flowtableBlock(reader, flowtable, true);
     add(parts.flowtables, 'flowtable', flowtable);
   } else {
     const kind = objectKind(reader);
@@ -91,7 +90,7 @@ function part(reader: Reader, parts: TableParts, place: Fields, start: number): 
     const object: Fields = { family: place.family };
     named(reader, object, 'name');
     object.table = place.table;
-    objectBlock(reader, kind, object);
+    objectBlock(reader, kind, object, true);
     add(parts.objects, kind, object);
   }
   return true;

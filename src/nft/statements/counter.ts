@@ -1,4 +1,5 @@
 import { fieldsOf, wholeOf } from '../compile/json-fields.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { Place } from '../tree.ts';
 import { exactNumber, type State } from './state.ts';
 
@@ -18,9 +19,6 @@ export interface CounterStatement {
   bytes: bigint;
 }
 
-/** Words that are keywords in a counter. */
-const SCOPE: ReadonlySet<string> = /* @__PURE__ */ new Set(['packets', 'bytes']);
-
 export const COUNTER: State<CounterStatement, 'counter'> = {
   expression: 'counter',
   compile(json, place) {
@@ -30,15 +28,21 @@ export const COUNTER: State<CounterStatement, 'counter'> = {
     const packets = wholeOf(fields.packets ?? 0, new Place(place, 'packets'));
     return { counter: { ...(bytes !== 0n && { bytes }), ...(packets !== 0n && { packets }) } };
   },
-  fromText(p) {
+  fromText(p, isOfElement = false) {
     const state: { packets: number | bigint; bytes: number | bigint } = { packets: 0, bytes: 0 };
     const outer = p.scope;
-    p.scope = SCOPE;
-    while (p.isWord('packets') || p.isWord('bytes')) {
+    p.scope = SCOPES.counter;
+    if (isOfElement && p.acceptWord('packets')) {
+      state.packets = p.number();
+      p.expectWord('bytes');
+      state.bytes = p.number();
+    }
+    while (!isOfElement && (p.isWord('packets') || p.isWord('bytes'))) {
       const name = p.text as keyof CounterState;
       p.next();
       state[name] = p.number();
     }
+    p.hold(SCOPES.counter);
     p.scope = outer;
     return state;
   },

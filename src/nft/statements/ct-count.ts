@@ -1,5 +1,7 @@
 import { fieldsOf, wholeOf } from '../compile/json-fields.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { defined } from '../json-object.ts';
+import { T } from '../parse/tokens.ts';
 import { Place } from '../tree.ts';
 import { isInverted, type State } from './state.ts';
 
@@ -27,7 +29,8 @@ export const CT_COUNT: State<CtCountStatement, 'connlimit'> = {
   },
   fromText(p) {
     const inv = p.acceptWord('over');
-    const val = inv ? p.number() : p.number('over');
+    if (!p.is(T.NUMBER)) p.unexpectedIn(SCOPES.ct, ...(inv ? ['number'] : ['number', 'over']));
+    const val = p.number();
     return inv ? { val, inv } : { val };
   },
   read: ({ count, flags }) => ({ kind: 'ct count', count, inverted: isInverted(flags) }),

@@ -3,6 +3,7 @@ import { fieldsOf } from '../compile/json-fields.ts';
 import { registerNumber } from '../compile/linearize.ts';
 import { loaded, parse, single, step } from '../compile/lower.ts';
 import { TYPES } from '../data/datatypes.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import { defined, type JsonObject } from '../json-object.ts';
@@ -49,17 +50,20 @@ export const DUP: Construct<DupStatement, 'dup'> = {
   },
   fromText: {
     dup(p) {
-      p.expectWord('to');
-      const content: JsonObject = {};
-      const { start } = p;
-      content.addr = p.grammar.value(p);
-      p.note(content, 'addr', start);
-      if (p.acceptWord('device')) {
-        const at = p.start;
-        content.dev = p.grammar.value(p);
-        p.note(content, 'dev', at);
-      }
-      return { dup: content };
+      return p.within(SCOPES.dup, () => {
+        p.expectWord('to');
+        const content: JsonObject = {};
+        const { start } = p;
+        content.addr = p.grammar.value(p);
+        p.note(content, 'addr', start);
+        if (p.acceptWord('device')) {
+          const at = p.start;
+          content.dev = p.grammar.value(p);
+          p.note(content, 'dev', at);
+        }
+        p.hold(SCOPES.dup);
+        return { dup: content };
+      });
     },
   },
   read: {

@@ -3,11 +3,13 @@ import { fieldsOf } from '../compile/json-fields.ts';
 import { registerNumber } from '../compile/linearize.ts';
 import { loaded, parse, single, step } from '../compile/lower.ts';
 import { TYPES } from '../data/datatypes.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import type { AddressFamily } from '../json.ts';
 import { defined, type JsonObject } from '../json-object.ts';
 import { setType } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
 import { type Node, Place, refuse } from '../tree.ts';
 import { addressType, isAddressFamily, readAddress } from './address.ts';
 import type { Construct } from './construct.ts';
@@ -19,6 +21,29 @@ export interface FwdStatement {
   device: Node;
   address: Node | undefined;
   family: AddressFamily | undefined;
+}
+
+function readForward(p: Parser): JsonObject {
+  const content: JsonObject = {};
+  const isRouted = p.isWord('ip') || p.isWord('ip6');
+  if (isRouted) {
+    content.family = p.text;
+    p.next();
+    p.expectWord('to');
+  } else {
+    p.expectWord('to', 'ip', 'ip6');
+  }
+  const { start } = p;
+  const name = isRouted ? 'addr' : 'dev';
+  content[name] = p.grammar.value(p);
+  p.note(content, name, start);
+  if (isRouted) {
+    p.expectWord('device');
+    const at = p.start;
+    content.dev = p.grammar.value(p);
+    p.note(content, 'dev', at);
+  }
+  return { fwd: content };
 }
 
 export const FWD: Construct<FwdStatement, 'fwd'> = {
@@ -48,28 +73,7 @@ export const FWD: Construct<FwdStatement, 'fwd'> = {
     },
   },
   fromText: {
-    fwd(p) {
-      const content: JsonObject = {};
-      const isRouted = p.isWord('ip') || p.isWord('ip6');
-      if (isRouted) {
-        content.family = p.text;
-        p.next();
-        p.expectWord('to');
-      } else {
-        p.expectWord('to', 'ip', 'ip6');
-      }
-      const { start } = p;
-      const name = isRouted ? 'addr' : 'dev';
-      content[name] = p.grammar.value(p);
-      p.note(content, name, start);
-      if (isRouted) {
-        p.expectWord('device');
-        const at = p.start;
-        content.dev = p.grammar.value(p);
-        p.note(content, 'dev', at);
-      }
-      return { fwd: content };
-    },
+    fwd: p => p.within(SCOPES.fwd, () => readForward(p)),
   },
   read: {
     fwd(registers, { deviceRegister = 0, addressRegister, family }) {

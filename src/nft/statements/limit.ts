@@ -1,4 +1,5 @@
 import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { defined, type JsonObject } from '../json-object.ts';
 import type { Parser } from '../parse/parser.ts';
 import { T } from '../parse/tokens.ts';
@@ -9,7 +10,7 @@ import {
   type ByteUnit,
   byteUnit,
   inLargestUnit,
-  readBytes,
+  readAmount,
   TIME_UNITS,
   type TimeUnit,
   timeUnitOf,
@@ -72,11 +73,8 @@ function readRate(p: Parser, start: number): [unit: ByteUnit, per: TimeUnit] {
   return [unit, per as TimeUnit];
 }
 
-/** Words that are keywords in a limit. */
-const SCOPE = /* @__PURE__ */ new Set('name packets bytes rate burst over second minute week'.split(' '));
-
-function readLimit(p: Parser): JsonObject {
-  if (!p.acceptWord('rate')) p.unexpected('name', 'rate');
+function readLimit(p: Parser, isOfElement: boolean): JsonObject {
+  if (!p.acceptWord('rate')) p.unexpected(...(isOfElement ? ['rate'] : ['name', 'rate']));
   const inv = p.acceptWord('over');
   if (!inv) p.acceptWord('until');
   const { start } = p;
@@ -91,14 +89,20 @@ function readLimit(p: Parser): JsonObject {
     const [unit, per] = readRate(p, start);
     Object.assign(limit, { rate_unit: unit, per, burst: 0, burst_unit: 'bytes' });
   }
+  const from = p.start;
   if (p.acceptWord('burst')) {
     if (isBytes) {
-      [limit.burst, limit.burst_unit] = readBytes(p);
+      const at = p.start;
+      const [amount, unit] = readAmount(p);
+      Object.assign(limit, { burst: amount, burst_unit: unit ?? p.fail('Wrong rate format', at) });
     } else {
       limit.burst = p.number();
       p.expectWord('packets');
+      if (Number(limit.burst) === 0) p.fail('packet limit burst must be > 0', from);
     }
   }
+  if (isOfElement && Number(limit.burst) === 0 && !p.dialect.hasNewerExpressions)
+    p.fail('limit burst must be > 0', p.lastEnd - 1);
   if (inv) limit.inv = true;
   return limit;
 }
@@ -118,7 +122,7 @@ export const LIMIT: State<LimitStatement, 'limit'> = {
     const most = Number(count * (burst_unit === 'packets' ? 1n : bytesOf(burst_unit, 'burst_unit')));
     return { limit: { rate: bytes, unitSeconds, ...(most > 0 && { burst: most }), type: 'bytes', flags } };
   },
-  fromText: p => p.within(SCOPE, () => readLimit(p)),
+  fromText: (p, isOfElement = false) => p.within(SCOPES.limit, () => readLimit(p, isOfElement)),
   read({ rate, unitSeconds: unit, burst = 0, type, flags }) {
     if (typeof type === 'number') throw new Undecompilable(`a limit of ${type}`);
     return { kind: 'limit', rate, unit, burst, bytes: type === 'bytes', inverted: isInverted(flags) };

@@ -2,6 +2,7 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { LOG_LEVELS } from '../../nf_tables/names.ts';
 import { entryOf, fieldsOf, flagNames, numberOf } from '../compile/json-fields.ts';
 import { type Compile, emit } from '../compile/lower.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { words } from '../decompile/kernel-words.ts';
 import { defined, flagsJson, type Json, type JsonObject, orNull } from '../json-object.ts';
 import type { Parser } from '../parse/parser.ts';
@@ -134,7 +135,7 @@ function readFlags(p: Parser): string[] {
     p.next();
     const flags: string[] = [];
     do {
-      if (!p.isWord('sequence') && !p.isWord('options')) p.unexpected('seq', 'options');
+      if (!p.isWord('sequence') && !p.isWord('options')) p.unexpectedIn(SCOPES.tcp, 'seq', 'options');
       flags.push(`tcp ${p.text}`);
       p.next();
     } while (p.accept(T.COMMA));
@@ -142,7 +143,7 @@ function readFlags(p: Parser): string[] {
   }
   if (text === 'ip') {
     p.next();
-    p.expectWord('options');
+    if (!p.acceptWord('options')) p.unexpectedIn(SCOPES.ip, 'options');
     return ['ip options'];
   }
   if (text !== 'skuid' && text !== 'ether' && text !== 'all') return p.unexpected();
@@ -155,6 +156,8 @@ export const LOG: Construct<LogStatement, 'log'> = {
   fromText: {
     log(p) {
       const content: JsonObject = {};
+      const outer = p.scope;
+      p.scope = SCOPES.log;
       while (p.kind === T.WORD) {
         const { text } = p;
         if (text === 'prefix') {
@@ -178,6 +181,8 @@ export const LOG: Construct<LogStatement, 'log'> = {
         }
       }
       if (Array.isArray(content.flags) && content.flags.length === 1) content.flags = content.flags[0];
+      p.hold(SCOPES.log);
+      p.scope = outer;
       return { log: orNull(content) };
     },
   },

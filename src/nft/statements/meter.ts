@@ -31,6 +31,7 @@ function readMeter(p: Parser): JsonObject {
   const name = p.name();
   const content: JsonObject = {};
   if (p.acceptWord('size')) content.size = p.whole();
+  else if (!p.is(T.LBRACE)) p.unexpected('size', "'{'");
   p.expect(T.LBRACE);
   const { start } = p;
   const { isList } = p;

@@ -8,6 +8,7 @@ import { fieldsOf, flagNames, flagsOf } from '../compile/json-fields.ts';
 import { registerNumber } from '../compile/linearize.ts';
 import { type Compile, parse, step } from '../compile/lower.ts';
 import { concatenationOf, TYPES } from '../data/datatypes.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { rangeOrPrefix } from '../decompile/intervals.ts';
 import { word, words } from '../decompile/kernel-words.ts';
 import type { Registers } from '../decompile/registers.ts';
@@ -302,10 +303,10 @@ function readPortNat(registers: Registers, type: Name, expression: ContentOf<'ma
 const hasPrefix = ({ type, flags }: NatStatement): boolean =>
   (type === 'snat' || type === 'dnat') && flags.includes('netmap');
 
-/** Reads the flags at the end of a translation. If they come several times, nft takes the last ones. */
-function readTextFlags(p: Parser, content: JsonObject): void {
+/** Reads the flags at the end of a translation. `snat` and `dnat` may have them several times: nft takes the last ones. */
+function readTextFlags(p: Parser, content: JsonObject, isRepeated: boolean): void {
   const isFlag = () => p.kind === T.WORD && p.text !== 'netmap' && Object.hasOwn(FLAGS, p.text);
-  while (isFlag()) {
+  while (isFlag() && (isRepeated || content.flags === undefined)) {
     const flags: string[] = [];
     do {
       if (!isFlag()) p.unexpected('random', 'fully-random', 'persistent');
@@ -314,15 +315,14 @@ function readTextFlags(p: Parser, content: JsonObject): void {
     } while (p.accept(T.COMMA));
     content.flags = flags.length === 1 ? flags[0]! : flags;
   }
+  p.hold(SCOPES.nat);
 }
 
-/** Words that nft reads as parts of the statement, and never as values. */
-const SCOPE = /* @__PURE__ */ new Set(['to', 'addr', 'port', 'prefix', 'random', 'fully-random', 'persistent']);
 /** Words that may stand behind the family. */
 const BEHIND_FAMILY: ReadonlySet<string | undefined> = /* @__PURE__ */ new Set(['to', 'addr', 'prefix', 'interval']);
 
 function readAddressNat(p: Parser, word: string): JsonObject {
-  return p.within(SCOPE, () => {
+  return p.within(SCOPES.nat, () => {
     const content: JsonObject = {};
     if ((p.isWord('ip') || p.isWord('ip6')) && BEHIND_FAMILY.has(p.peek())) {
       content.family = p.text;
@@ -342,7 +342,7 @@ function readAddressNat(p: Parser, word: string): JsonObject {
     else p.acceptWord('to');
     readTarget(p, content, 'addr');
     const { flags } = content;
-    readTextFlags(p, content);
+    readTextFlags(p, content, true);
     if (flags === 'netmap' && content.flags !== flags) content.flags = [...[content.flags].flat(), flags] as Json[];
     return { [word]: content };
   });
@@ -363,13 +363,13 @@ export function readTarget(p: Parser, content: JsonObject, name: 'addr' | 'port'
 }
 
 function readPortText(p: Parser, word: string): JsonObject {
-  return p.within(SCOPE, () => {
+  return p.within(SCOPES.nat, () => {
     const content: JsonObject = {};
     if (p.acceptWord('to')) {
       if (word === 'masquerade' && p.kind !== T.COLON) p.unexpected('colon');
       readTarget(p, content, 'port');
     }
-    readTextFlags(p, content);
+    readTextFlags(p, content, false);
     return { [word]: orNull(content) };
   });
 }

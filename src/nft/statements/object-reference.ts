@@ -4,6 +4,7 @@ import { evaluateObjectMap } from '../compile/set.ts';
 import { textOf } from '../compile/wire-set.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { OBJECTS, type ObjectName, objectName } from '../data/objects.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { type Registers, reference } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
@@ -125,33 +126,39 @@ export const OBJECT: Construct<ObjectStatement, Exclude<ObjectName, 'counter' | 
   json: ({ name, reference: to }, options) => ({ [name]: nodeJson(to, options) }),
 };
 
-function readStateful(p: Parser, word: string): JsonObject {
+function readStateful(p: Parser, word: string, isOfElement = false): JsonObject {
   const name = word === 'ct' ? 'ct count' : word;
   const { start } = p;
   if (name === 'counter' && !p.isWord('name')) {
     // The most frequent one.
-    const counter = { counter: COUNTER.fromText(p) };
+    const counter = { counter: COUNTER.fromText(p, isOfElement) };
     p.note(counter, name, start);
     return counter;
   }
   const statement: JsonObject =
-    name !== 'ct count' && p.acceptWord('name') ? { [name]: readReference(p) } : { [name]: stateRow(name).fromText(p) };
+    name !== 'ct count' && !isOfElement && p.acceptWord('name')
+      ? { [name]: readReference(p) }
+      : { [name]: stateRow(name).fromText(p, isOfElement) };
   p.note(statement, name, start);
   return statement;
 }
 
 /** Reads a statement with a state, if the current word begins one. */
-export function readStateText(p: Parser): JsonObject | undefined {
+export function readStateText(p: Parser, isOfElement = false): JsonObject | undefined {
   const { text } = p;
   if (p.kind !== T.WORD) return undefined;
   if (text === 'ct') {
-    if (p.peek() !== 'count') return undefined;
+    if (p.peek() !== 'count') {
+      if (!isOfElement) return undefined;
+      p.next();
+      p.unexpectedIn(SCOPES.ct, 'count');
+    }
     p.next();
   } else if (!Object.hasOwn(STATES, text) || (text === 'last' && !p.dialect.hasNewerExpressions)) {
     return undefined;
   }
   p.next();
-  return readStateful(p, text);
+  return readStateful(p, text, isOfElement);
 }
 
 const compileStateful: Compile = (e, json, place, name) => {

@@ -2,6 +2,7 @@ import { argument } from '../compile/argument.ts';
 import { fieldsOf, flagNames } from '../compile/json-fields.ts';
 import { emit, loaded, parse, step } from '../compile/lower.ts';
 import { TYPES } from '../data/datatypes.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { words } from '../decompile/kernel-words.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
@@ -83,6 +84,8 @@ export const QUEUE: Construct<QueueStatement, 'queue'> = {
   },
   fromText: {
     queue(p) {
+      const outer = p.scope;
+      p.scope = SCOPES.queue;
       const content: JsonObject = {};
       const flags: Json[] = [];
       if (p.acceptWord('flags')) {
@@ -99,6 +102,8 @@ export const QUEUE: Construct<QueueStatement, 'queue'> = {
         if (p.isWord('bypass') || p.isWord('fanout')) readTextFlags(p, flags);
       }
       if (flags.length > 0) content.flags = flags.length === 1 ? flags[0] : flags;
+      p.hold(SCOPES.queue);
+      p.scope = outer;
       return { queue: orNull(content) };
     },
   },

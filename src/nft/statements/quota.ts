@@ -1,9 +1,10 @@
 import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
+import { SCOPES } from '../data/scopes.ts';
 import type { JsonObject } from '../json-object.ts';
 import type { Parser } from '../parse/parser.ts';
 import { Place } from '../tree.ts';
 import { exactNumber, isInverted, type State, type StateOptions } from './state.ts';
-import { BYTE_UNITS, type ByteUnit, inLargestUnit, readBytes } from './units.ts';
+import { BYTE_UNITS, type ByteUnit, inLargestUnit, readAmount } from './units.ts';
 
 /* `quota`: ends the rule once so many bytes have passed. */
 
@@ -28,16 +29,15 @@ export interface QuotaStatement {
   inverted: boolean;
 }
 
-/** Words that are keywords in a quota. */
-const SCOPE: ReadonlySet<string> = /* @__PURE__ */ new Set(['name', 'bytes', 'over', 'until', 'used']);
-
 function readQuota(p: Parser): JsonObject {
+  const { lastStart: start } = p;
   const inv = p.acceptWord('over');
   if (!inv) p.acceptWord('until');
-  const [val, val_unit] = readBytes(p);
-  const content: JsonObject = { val, val_unit };
+  const [val, val_unit] = readAmount(p);
+  const content: JsonObject = { val, val_unit: val_unit ?? null };
   if (inv) content.inv = true;
-  if (p.acceptWord('used')) [content.used, content.used_unit] = readBytes(p);
+  if (p.acceptWord('used')) [content.used, content.used_unit = null] = readAmount(p);
+  if (content.val_unit === null || content.used_unit === null) p.fail('Wrong rate format', start);
   return content;
 }
 
@@ -51,7 +51,7 @@ export const QUOTA: State<QuotaStatement, 'quota'> = {
     const bytes = bytesOf('val', fields.val);
     return { quota: { bytes, consumed: bytesOf('used', fields.used ?? 0), flags: fields.inv ? ['invert'] : [] } };
   },
-  fromText: p => p.within(SCOPE, () => readQuota(p)),
+  fromText: p => p.within(SCOPES.quota, () => readQuota(p)),
   read: ({ bytes = 0n, consumed: used = 0n, flags }) => ({ kind: 'quota', bytes, used, inverted: isInverted(flags) }),
   text: (statement, options) => `quota ${quotaText(statement, options)}`,
   json({ bytes, used, inverted }, { stateless }) {

@@ -5,6 +5,7 @@ import { entryOf, type Fields, fieldsOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
 import { describeType } from '../data/descriptions.ts';
+import { SCOPES } from '../data/scopes.ts';
 import type { ICMP_CODE, ICMPV6_CODE, ICMPX_CODE } from '../data/symbols.ts';
 import { rejectCodeName } from '../decompile/format-value.ts';
 import { word } from '../decompile/kernel-words.ts';
@@ -93,18 +94,22 @@ export const REJECT: Construct<RejectStatement, 'reject'> = {
   },
   fromText: {
     reject(p) {
-      if (!p.acceptWord('with')) return { reject: null };
+      if (!p.acceptWord('with')) {
+        p.hold(SCOPES.reject);
+        return { reject: null };
+      }
       if (p.acceptWord('tcp')) {
         p.expectWord('reset');
         return { reject: { type: 'tcp reset' } };
       }
       const { text: type } = p;
-      if (p.kind !== T.WORD || !Object.hasOwn(MESSAGES, type)) return p.unexpected('icmp', 'icmpv6', 'tcp', 'icmpx');
+      if (p.kind !== T.WORD || !Object.hasOwn(MESSAGES, type))
+        return p.unexpectedIn(SCOPES.reject, 'icmp', 'icmpv6', 'tcp', 'icmpx');
       p.next();
       p.acceptWord('type');
       const content: JsonObject = { type };
       const { start } = p;
-      content.expr = p.is(T.NUMBER) ? p.whole() : readCode(p);
+      content.expr = p.within(SCOPES.reject, () => (p.is(T.NUMBER) ? p.whole() : readCode(p)));
       p.note(content, 'expr', start);
       return { reject: content };
     },

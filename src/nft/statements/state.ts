@@ -20,7 +20,7 @@ export interface State<S extends { kind: string }, E extends 'counter' | 'limit'
   /** The statement of an expression. */
   read(expression: ContentOf<E>): S;
   /** Reads nft's text behind the statement's words; the result stands beside the statement's name in JSON. */
-  fromText(p: Parser): JsonObject | null;
+  fromText(p: Parser, isOfElement?: boolean): JsonObject | null;
   /** nft's text. */
   text(statement: S, options: StateOptions): string;
   /** The value beside the statement's name in nft's JSON. */

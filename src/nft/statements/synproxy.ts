@@ -1,6 +1,7 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { fieldsOf, flagNames, numberOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { words } from '../decompile/kernel-words.ts';
 import { defined, type Json, type JsonObject, orNull } from '../json-object.ts';
 import { Place } from '../tree.ts';
@@ -48,6 +49,8 @@ export const SYNPROXY: Construct<SynproxyStatement, 'synproxy'> = {
   fromText: {
     synproxy(p) {
       if (p.acceptWord('name')) return { synproxy: readReference(p) };
+      const outer = p.scope;
+      p.scope = SCOPES.synproxy;
       const content: JsonObject = {};
       const flags: Json[] = [];
       for (;;) {
@@ -59,6 +62,8 @@ export const SYNPROXY: Construct<SynproxyStatement, 'synproxy'> = {
         } else break;
       }
       if (flags.length > 0) content.flags = flags;
+      p.hold(SCOPES.synproxy);
+      p.scope = outer;
       return { synproxy: orNull(content) };
     },
   },

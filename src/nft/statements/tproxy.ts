@@ -3,6 +3,7 @@ import { fieldsOf } from '../compile/json-fields.ts';
 import { registerNumber } from '../compile/linearize.ts';
 import { parse, single, step } from '../compile/lower.ts';
 import { TYPES } from '../data/datatypes.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import { TRANSPORT } from '../headers.ts';
@@ -67,6 +68,8 @@ export const TPROXY: Construct<TproxyStatement, 'tproxy'> = {
   },
   fromText: {
     tproxy(p, word) {
+      const outer = p.scope;
+      p.scope = SCOPES.tproxy;
       const content: JsonObject = {};
       if (p.isWord('ip') || p.isWord('ip6')) {
         content.family = p.text;
@@ -76,6 +79,8 @@ export const TPROXY: Construct<TproxyStatement, 'tproxy'> = {
         p.expectWord('to', 'ip', 'ip6');
       }
       readTarget(p, content, 'addr');
+      p.hold(SCOPES.tproxy);
+      p.scope = outer;
       return { [word]: content };
     },
   },

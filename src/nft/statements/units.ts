@@ -32,12 +32,11 @@ export function byteUnit(word: string): ByteUnit | undefined {
   return undefined;
 }
 
-/** Reads an amount and its unit: `25 mbytes`. */
-export function readBytes(p: Parser): [amount: number | bigint, unit: ByteUnit] {
-  const { start } = p;
+/** Reads an amount and its unit: `25 mbytes`. The unit is undefined if nft has none that begins like the word. */
+export function readAmount(p: Parser): [amount: number | bigint, unit: ByteUnit | undefined] {
   const amount = p.number();
   const { text } = p;
   if (!p.isString() && !p.isWord('bytes')) p.unexpected('string', 'bytes');
   p.next();
-  return [amount, byteUnit(text) ?? p.fail('Wrong rate format', start)];
+  return [amount, byteUnit(text)];
 }
