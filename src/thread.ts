@@ -25,6 +25,7 @@ export const PARTS = {
   'nf_tables.variants': 'the types that a field may have, by the type that chooses among them',
   'nftables.elements': 'the templates of plain elements, by the lengths of their keys and values',
   'nftables.handles': "where replies have the kernel's numbers of objects, by the kind of reply",
+  'nftables.rules': 'the templates of rules, by the shapes of their statements',
   'iptables.extensions': 'the extensions of iptables by their words and protocols',
   'nft.paths': 'the paths of statements, as errors name them',
 } as const;

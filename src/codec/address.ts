@@ -10,7 +10,7 @@ export function parseIPv4(text: string): Uint8Array | undefined {
 }
 
 /**
- * Writes the four bytes of a dotted IPv4 address. Returns false if the text is none; some bytes may have been written then.
+ * Writes the four bytes of a dotted IPv4 address. Returns false if the text is none; nothing is written then.
  * @param text '10.0.0.1'
  * @param into the array that the bytes are written to
  * @param at the offset of the first byte
@@ -19,25 +19,41 @@ export function parseIPv4(text: string): Uint8Array | undefined {
  * if (!readIPv4('10.0.0.1', bytes, 0)) throw new Error('no address');
  */
 export function readIPv4(text: string, into: Uint8Array, at: number): boolean {
+  const number = ipv4Number(text);
+  if (number < 0) return false;
+  into[at] = number >>> 24;
+  into[at + 1] = number >>> 16;
+  into[at + 2] = number >>> 8;
+  into[at + 3] = number;
+  return true;
+}
+
+/**
+ * Returns a dotted IPv4 address as a number, or -1 if the text is none. It takes the same texts as `parseIPv4`.
+ * @param text '10.0.0.1'
+ * @example
+ * console.log(ipv4Number('10.0.0.1').toString(16)); // 'a000001'
+ */
+export function ipv4Number(text: string): number {
   const { length } = text;
-  let byte = 0;
+  let bytes = 0;
+  let number = 0;
   let value = -1;
   for (let i = 0; i < length; i++) {
     const digit = text.charCodeAt(i) - 0x30;
     if (digit >= 0 && digit <= 9) {
       // A leading zero would be octal to some readers and decimal to others.
-      if (value === 0) return false;
+      if (value === 0) return -1;
       value = value < 0 ? digit : value * 10 + digit;
-      if (value > 255) return false;
+      if (value > 255) return -1;
     } else {
-      if (digit !== DOT || value < 0 || byte === 3) return false;
-      into[at + byte++] = value;
+      if (digit !== DOT || value < 0 || bytes === 3) return -1;
+      number = (number << 8) | value;
+      bytes++;
       value = -1;
     }
   }
-  if (value < 0 || byte !== 3) return false;
-  into[at + 3] = value;
-  return true;
+  return value < 0 || bytes !== 3 ? -1 : ((number << 8) | value) >>> 0;
 }
 
 /** The value of '.' after the code of '0' was subtracted, as it is for digits. */

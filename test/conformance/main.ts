@@ -14,6 +14,7 @@ import { printParse } from './print-parse.ts';
 import { readings } from './readings.ts';
 import { reconcile } from './reconcile.ts';
 import { refuse } from './refuse.ts';
+import { templates } from './templates.ts';
 import { text } from './text.ts';
 
 /** The ways to use the recordings (README.md beside them), each a list of what it found in each file. */
@@ -27,6 +28,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   decompile,
   text,
   documents,
+  templates,
   reconcile,
   load,
   refuse,

@@ -174,6 +174,7 @@ export abstract class OperationList<C extends ListContext> {
   /** Rules made in a loop have the same origin, and there may be many: they share one. */
   #sharedOrigin(origin: SourceMap): SourceMap {
     const last = this.#lastOrigin;
+    if (last === origin) return origin;
     if (last?.length === origin.length) {
       let i = 0;
       while (i < last.length && last[i] === origin[i]) i++;

@@ -7,7 +7,9 @@ import type { RuleContext } from '../../nf_tables/expressions/xt.ts';
 import { compatOf } from '../../nf_tables/expressions/xt-compat.ts';
 import { RULE_TOLD, ruleBesides, rulePlace } from '../../nf_tables/rule.ts';
 import type { XtLayouts } from '../../nf_tables/xt/layout.ts';
+import type { ConstantValue } from '../../nft/shape.ts';
 import type { MessageList } from './encoded.ts';
+import type { RuleTemplate } from './rule-shapes.ts';
 
 type Fields = Record<string, unknown>;
 
@@ -21,19 +23,23 @@ interface Memo {
   readonly dataAt: number;
 }
 
-/** A rule as it was written last: its place, and its message up to the end of its expressions. */
-interface Template {
+/** The beginning of a rule's message: its headers and its place. */
+interface Head {
   readonly family: number;
   readonly flags: number;
   readonly table: unknown;
   readonly chain: unknown;
-  readonly memos: readonly Memo[];
   readonly bytes: Uint8Array;
+}
+
+/** A rule as it was written last: its place, and its message up to the end of its expressions. */
+interface Template extends Head {
+  readonly memos: readonly Memo[];
 }
 
 /** The fields that this encoder writes itself. */
 const BESIDES = attributes('NFTA_RULE', ruleBesides, {
-  header: ['family', 'table', 'chain', 'expressions', RULE_TOLD],
+  header: ['family', 'table', 'chain', 'expressions', 'statements', RULE_TOLD],
 });
 const PLACE = attributes('NFTA_RULE', rulePlace).partial();
 
@@ -73,13 +79,37 @@ export class RuleEncoder {
       const compat = compatOf(expressions, family);
       if (compat !== undefined) BESIDES.write(list.writer, { compat }, { family });
     }
-    for (const key in rule) {
-      if (key === 'family' || key === 'table' || key === 'chain' || key === 'expressions') continue;
-      BESIDES.write(list.writer, rule as never, { family });
-      break;
-    }
+    writeBesides(list, rule, family);
     return start;
   }
+
+  /** The same for a rule in statements whose expressions are written by a template. */
+  writeFrom(
+    list: MessageList,
+    rule: Fields,
+    family: number,
+    flags: number,
+    template: RuleTemplate,
+    values: readonly ConstantValue[],
+  ): number {
+    const { writer } = list;
+    const start = writer.length;
+    const { table, chain } = rule;
+    const head = this.#head;
+    if (head?.table === table && head?.chain === chain && head?.family === family && head?.flags === flags) {
+      writer.raw(head.bytes);
+      list.renumber(start);
+    } else {
+      list.begin('newrule', flags, family);
+      PLACE.write(writer, { table, chain } as never, { family });
+      this.#head = { family, flags, table, chain, bytes: writer.bytes.slice(start, writer.length) };
+    }
+    template.write(writer, values);
+    writeBesides(list, rule, family);
+    return start;
+  }
+
+  #head: Head | undefined;
 
   /** Rules in a row that were no copy of the one before. A template is made of some of them only: it costs as much as the rule. */
   #misses = 0;
@@ -148,6 +178,16 @@ export class RuleEncoder {
     writer.length = end;
     list.renumber(start);
     return true;
+  }
+}
+
+/** Writes what a rule has besides its place and its expressions. Most rules have nothing. */
+function writeBesides(list: MessageList, rule: Fields, family: number): void {
+  for (const key in rule) {
+    if (key === 'family' || key === 'table' || key === 'chain' || key === 'expressions' || key === 'statements')
+      continue;
+    BESIDES.write(list.writer, rule as never, { family });
+    return;
   }
 }
 

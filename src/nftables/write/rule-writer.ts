@@ -5,7 +5,7 @@ import { withAcceptedExpressions } from '../../nf_tables/accepted.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { RuleContext } from '../../nf_tables/expressions/xt.ts';
 import { withCompat } from '../../nf_tables/expressions/xt-compat.ts';
-import { familyNumber } from '../../nf_tables/family.ts';
+import { type Family, familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
 import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { type CompiledRule, compileRule, type SourceMap } from '../../nft/compile/compile.ts';
@@ -14,6 +14,7 @@ import { setKey } from '../ranges/ranged-sets.ts';
 import type { EncodeContext } from './encode-context.ts';
 import type { Fields, RuleSet, Verb } from './new-objects.ts';
 import { required } from './object-operations.ts';
+import { type RuleTemplate, SHAPES } from './rule-shapes.ts';
 import { writeWireElements } from './wire-elements.ts';
 
 /** What can be done with rules. */
@@ -48,6 +49,13 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Source
   if (object.statements !== undefined) {
     if (object.expressions !== undefined)
       throw typeError(['expressions'], 'either statements or expressions', object.expressions);
+    const template = isAppended(verb, object) ? templateFor(object, to) : undefined;
+    if (template !== undefined) {
+      const flags = verb === 'add' ? APPENDED : NLM_F_CREATE;
+      const start = to.rules.writeFrom(list, object, family, flags, template, SHAPES.values);
+      list.end(start, 'newrule', family, operation);
+      return template.origin;
+    }
     const compiled = compiledRule(object, to);
     if (compiled === undefined) return undefined;
     ({ origin, sets } = compiled);
@@ -68,6 +76,17 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Source
   }
   list.end(start, 'newrule', family, operation);
   return origin;
+}
+
+/** Is the rule written as it stands, in a place that needs no look at the namespace? */
+const isAppended = (verb: Verb, { index, handle }: Fields): boolean =>
+  verb !== 'replace' && index === undefined && handle === undefined;
+
+/** The template of a rule whose shape was seen before. */
+function templateFor({ family, statements }: Fields, to: EncodeContext): RuleTemplate | undefined {
+  if (!Array.isArray(statements)) return undefined;
+  const { version } = to.surroundings;
+  return SHAPES.find(statements, { family: family as Family, version, source: to });
 }
 
 /** Undefined where it refers to a set or a device that only the namespace knows: `commit` asks it. */
