@@ -5,6 +5,8 @@ import { retry } from '../netlink/retry.ts';
 import { Names } from '../nft/names.ts';
 import { interfacesOf } from '../nftables/interfaces.ts';
 import { NftablesOperations } from '../nftables/nftables-operations.ts';
+import * as listing from '../nftables/read/listing.ts';
+import { Reading } from '../nftables/read/reading.ts';
 import { checkSignal } from '../signal.ts';
 import { parseArguments } from './arguments.ts';
 import { BUILT_IN, FAMILIES } from './built-in.ts';
@@ -16,6 +18,7 @@ import { errorText } from './error-texts.ts';
 import type { IptablesFamily } from './model.ts';
 import { restoreText } from './restore.ts';
 import { saveText } from './save.ts';
+import { SavedRules } from './saved-rules.ts';
 import { RulesetState } from './state.ts';
 
 /** How a namespace is saved. */
@@ -84,8 +87,8 @@ export class IptablesOperations {
     const { table, counters = false, signal } = options;
     if (table !== undefined) checkOneOf(table, ['table'], TABLES);
     checkSignal(signal, ['signal']);
-    const state = yield* this.#state(true, signal);
-    return saveText(state, { counters, ...(table !== undefined && { table }) });
+    const { state, rules } = yield* this.#saved(counters, signal);
+    return saveText(state, rules, table);
   }
 
   /**
@@ -174,6 +177,24 @@ export class IptablesOperations {
       },
       { rest: this.#exchange.budget },
     );
+  }
+
+  /** What is to be saved, of one generation. */
+  *#saved(counters: boolean, signal: AbortSignal | undefined): Operation<{ state: RulesetState; rules: SavedRules }> {
+    const exchange = this.#exchange;
+    const family = FAMILIES[this.#family];
+    const names = new Names();
+    const reading = new Reading(exchange, signal === undefined ? {} : { signal });
+    const { interfaceName } = interfacesOf(exchange.transport);
+    const self = this;
+    return yield* reading.consistent(exchange, function* (generation) {
+      const tables = yield* listing.list(exchange, 'table', { family });
+      const chains = yield* listing.list(exchange, 'chain', { family });
+      const state = new RulesetState(self.#family, names, { generation, tables, chains });
+      const rules = new SavedRules(state, counters, interfaceName);
+      yield* listing.eachRule(exchange, family, reading, generation, message => rules.read(message));
+      return { state, rules };
+    });
   }
 
   /** What the namespace has. */

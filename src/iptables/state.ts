@@ -365,7 +365,3 @@ export function chainsInOrder({ name, chains }: StateTable): StateChain[] {
   const others = [...chains.values()].filter(chain => chain.builtIn === undefined && !chain.foreign);
   return [...own, ...others.sort((a, b) => (a.name < b.name ? -1 : 1))];
 }
-
-/** Does a table have rules that iptables has no words for? */
-export const isIncompatible = ({ chains }: StateTable): boolean =>
-  [...chains.values()].some(({ foreign, rules }) => !foreign && rules.some(({ rule }) => rule === undefined));

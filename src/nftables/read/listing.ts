@@ -183,6 +183,25 @@ function* dump<K extends keyof Kinds>(
   }
 }
 
+/** Gives the messages of all rules of a family to `visit`, as the kernel has them at a generation. @throws Disturbed it is past */
+export function* eachRule(
+  exchange: Exchange,
+  family: Family,
+  reading: Reading,
+  generation: number,
+  visit: (message: Message) => void,
+): Operation<void> {
+  const check = checker(generation);
+  const read = (message: Message) => {
+    if (message.type !== MESSAGES.newrule.number) return undefined;
+    check(message);
+    visit(message);
+    return undefined;
+  };
+  const request = requestFor('getrule', familyNumber(family, ['family']), {});
+  yield* exchange.dump(request, read, { budget: reading.budget, attempts: 1 });
+}
+
 /** The elements of a set, as the kernel has them at a generation. @throws Disturbed it is past */
 export function* dumpElements(
   exchange: Exchange,
