@@ -169,12 +169,13 @@ const ROWS: { readonly [N in ObjectName]: ObjectRow<Data<N>> } = {
     },
   },
   'ct expectation': {
-    data: json => ({
-      ...protocols(json),
-      port: json.dport,
-      timeoutMilliseconds: json.timeout ?? 0,
-      size: json.size,
-    }),
+    data(json) {
+      const { dport: port, timeout: timeoutMilliseconds = 0, size } = json;
+      for (const field of ['protocol', 'dport', 'size'])
+        if (json[field] === undefined)
+          throw refuse(new Place(undefined, 'name'), `an expectation with ${field}`, json, 'missing options');
+      return { ...protocols(json), port, timeoutMilliseconds, size };
+    },
     json: ({ l3protocol, l4protocol, port, timeoutMilliseconds, size }, words) => ({
       protocol: protocolOf(l4protocol, words),
       dport: port,

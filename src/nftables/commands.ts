@@ -51,17 +51,49 @@ export function compileDocument(document: NftDocument, options: DocumentOptions 
   for (const command of commands) findDynamic(command, kinds, writer.dynamic);
   for (const [index, command] of commands.entries()) {
     if (skips?.(command)) continue;
+    const path = ['nftables', index];
     try {
-      check?.(command, ['nftables', index]);
-      writer.command(command, ['nftables', index]);
-      if (isText) refuseUnreached(command, ['nftables', index]);
+      const error = refusalBy(() => check?.(command, path));
+      if (error !== undefined)
+        throw isInElement(error)
+          ? earlier(
+              error,
+              refusalBy(() => writer.command(command, path)),
+            )
+          : error;
+      writer.command(command, path);
+      if (isText) refuseUnreached(command, path);
     } catch (error) {
-      const first = isText ? firstOf(command, ['nftables', index], error) : error;
+      const first = isText ? firstOf(command, path, error) : error;
       if (refused === undefined || !isArgumentError(first) || !refused(index, first)) throw first;
     }
   }
   writer.fillSets();
   return writer;
+}
+
+/** What a piece of work throws. */
+function refusalBy(work: () => void): unknown {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+/** Where a path has the index of an element of a set, behind `nftables`, the command's index, its verb, `element`, `elem` and `set`. */
+const ELEMENT = 6;
+const elementIn = (error: unknown): number | undefined => {
+  const index = isArgumentError(error) && error.path[ELEMENT - 1] === 'set' ? error.path[ELEMENT] : undefined;
+  return typeof index === 'number' ? index : undefined;
+};
+const isInElement = (error: unknown): boolean => elementIn(error) !== undefined;
+
+/** The error that nft finds first: it looks at one element after the other, and at its states before its key. */
+function earlier(error: unknown, other: unknown): unknown {
+  const [index, before] = [elementIn(error), elementIn(other)];
+  return index !== undefined && before !== undefined && before < index ? other : error;
 }
 
 /** In a text, nothing may stand behind a statement that ends the rule. */

@@ -1,11 +1,13 @@
 import { type ArgumentError, inNftsWords, type Path, rangeError, within } from '../errors.ts';
 import type { Chain } from '../nf_tables/chain.ts';
+import type { Expression } from '../nf_tables/expression.ts';
 import type { NftSet } from '../nf_tables/set.ts';
 import type { Table } from '../nf_tables/table.ts';
 import { OBJECTS } from '../nft/data/objects.ts';
 import type { JsonCommand } from '../nft/json-commands.ts';
 import { nearest } from '../nft/script/edit-distance.ts';
-import { checkDeclaration, checkElements } from '../nft/script/set-declarations.ts';
+import { checkDeclaration, checkElements, checkNoValues, type SetStates } from '../nft/script/set-declarations.ts';
+import { STATES } from '../nft/statements/stateful.ts';
 
 /* What a text refers to, and what nft suggests if it is not there. */
 
@@ -17,12 +19,11 @@ export interface State {
 }
 
 type Fields = Record<string, unknown>;
-type SetKind = 'set' | 'map';
-
-interface KnownSet {
-  readonly kind: SetKind;
-  /** Its elements can have states. */
-  readonly hasStates: boolean;
+interface KnownSet extends SetStates {
+  /** Where the text makes it. */
+  readonly made?: Path;
+  /** The declaration is wrong: nft does not look at its elements. */
+  readonly isWrong?: boolean;
 }
 
 const MAKING = new Set(['add', 'create']);
@@ -59,8 +60,8 @@ export class References {
     for (const { family, table, name, flags = [], expression, expressions } of sets) {
       if (flags.includes('anonymous')) continue;
       const kind = flags.includes('map') || flags.includes('object') ? 'map' : 'set';
-      const hasStates = flags.includes('dynamic') || expression !== undefined || expressions !== undefined;
-      this.#setsOf(family, table).set(name, { kind, hasStates });
+      const states = (expressions ?? (expression === undefined ? [] : [expression])).map(stateName);
+      this.#setsOf(family, table).set(name, { kind, states, isDynamic: flags.includes('dynamic') });
     }
   }
 
@@ -88,7 +89,8 @@ export class References {
     if (addsRule(command)) return;
     const { verb, kind, object } = partsOf(command);
     const { family, table, name } = object;
-    const at = [...path, verb, kind];
+    const own = [...path, verb, kind];
+    let at: Path = own;
     if (kind === 'ruleset' && verb === 'flush') this.#forget(family, undefined);
     if (kind === 'table') {
       if (verb === 'delete' || verb === 'destroy') this.#forget(family, name);
@@ -105,12 +107,21 @@ export class References {
         if (!this.#isOpen && !sets.has(String(name))) throw noSet(['name'], object, String(name), sets);
       } else if (kind === 'set' || kind === 'map') {
         const isDynamic = Array.isArray(object.flags) && object.flags.includes('dynamic');
-        sets.set(String(name), { kind, hasStates: isDynamic || object.stmt !== undefined });
+        const states = ((object.stmt ?? []) as object[]).flatMap(state => Object.keys(state));
+        const known: KnownSet = { kind, states, isDynamic, made: at };
+        sets.set(String(name), { ...known, isWrong: true });
         checkDeclaration(kind, object);
+        sets.set(String(name), known);
       } else if (kind === 'element') {
         const set = sets.get(String(name));
         if (set === undefined && !this.#isOpen) throw noSet(['name'], object, String(name), sets);
-        if (set?.hasStates === false) checkElements(set.kind, object);
+        if (set === undefined || set.isWrong) return;
+        if (set.kind === 'set' && set.made !== undefined) {
+          at = set.made;
+          checkNoValues(object);
+          at = own;
+        }
+        checkElements(set, object);
       }
     } catch (error) {
       throw within(error, at);
@@ -133,6 +144,16 @@ export class References {
     return noSet(error.path, object, name, this.#setsOf(family, table));
   }
 }
+
+/** nft's word for the state that elements of a set have. */
+const stateName = (expression: Expression): string => {
+  const [name = ''] = Object.keys(expression);
+  return STATE_NAMES.get(name) ?? name;
+};
+
+const STATE_NAMES: ReadonlyMap<string, string> = /* @__PURE__ */ new Map(
+  /* @__PURE__ */ Object.entries(STATES).map(([name, { expression }]): [string, string] => [expression, name]),
+);
 
 function noSet(
   path: Path,

@@ -58,6 +58,8 @@ function compileScript(script: Script, { version }: RulesetTextOptions, state: S
     skips: isQuestion,
     check: references.check,
     refused(index, error) {
+      // What is lacking stood in a line that is wrong.
+      if (script.problems.length > 0 && error.value === undefined && error.nftMessage === undefined) return true;
       if (wrong.length < room) wrong.push(references.named(error, script.entries[index]!) ?? error);
       return true;
     },

@@ -47,6 +47,36 @@ describe('rules that nft refuses for what they say', () => {
     ['arp', 'dnat to 1.1.1.1', 1, 4, 'NAT is only supported for IPv4/IPv6'],
     ['arp', 'reject', 1, 6, 'cannot use reject with arp'],
     ['bridge', 'fwd to lo', 1, 9, 'unsupported family'],
+    ['ip', 'ip saddr vmap { 1.1.1.1 : foo }', 27, 29, 'syntax error, unexpected string'],
+    ['ip', 'ip saddr { , 1.1.1.1 }', 12, 12, 'syntax error, unexpected comma'],
+    ['ip', 'ip saddr { 1.1.1.1/ }', 21, 21, "syntax error, unexpected '}', expecting number"],
+    ['ip', 'tcp length 5', 5, 10, 'syntax error, unexpected length'],
+    ['ip', 'meta length length', 13, 18, 'syntax error, unexpected length'],
+    ['ip', 'tcp option nop nop exists', 16, 18, 'syntax error, unexpected nop'],
+    ['ip', 'ct zone dport', 9, 13, 'syntax error, unexpected dport'],
+    ['ip', 'log group level', 11, 15, 'syntax error, unexpected level, expecting number'],
+    [
+      'ip',
+      'masquerade random random,persistent',
+      19,
+      24,
+      'syntax error, unexpected random, expecting newline or semicolon',
+    ],
+    ['ip', '"lo" ip dscp set af23', 14, 16, 'syntax error, unexpected set'],
+    ['ip', 'ip saddr map { 1.1.1.1 : 2 }', 29, 29, 'syntax error, unexpected newline'],
+    ['ip', 'limit rate 10/second burst 0 packets', 22, 36, 'packet limit burst must be > 0'],
+    ['ip', 'quota over 2 foos', 1, 17, 'Wrong rate format'],
+    ['ip', 'fib saddr . daddr oif lo', 5, 17, 'fib: saddr and daddr are mutually exclusive'],
+    ['ip', 'queue num 65536', 7, 15, 'Value 65536 exceeds valid range 0-65535'],
+    ['ip', 'queue to symhash mod 2 offset 65536', 10, 35, 'queue expression max value exceeds 65535'],
+    ['ip', 'meta mark set ct mark | meta mark', 25, 33, 'Right hand side of binary operation (|) must be constant'],
+    ['ip', 'ip ecn set ip ecn | ect1', 12, 24, 'Right hand side of binary operation (^) must be constant'],
+    ['ip', 'ip dscp set ip dscp | lephb', 1, 7, 'Right hand side of binary operation (^) must be constant'],
+    ['ip', 'ip version set ip version | 1', 16, 25, 'Right shift of 4 bits is undefined for type of 4 bits width'],
+    ['ip', 'ip hdrlength set ip hdrlength | 1', 1, 12, 'Left shift of 8 bits is undefined for type of 4 bits width'],
+    ['ip', 'redirect to :12341111', 14, 21, 'transport protocol mapping is only valid after transport protocol match'],
+    ['ip', 'meta hour ssh', 11, 13, 'Second has been specified twice'],
+    ['ip', 'meta skuid 4294967296', 12, 21, 'Value too large'],
     [
       'ip',
       'ip saddr vmap { 10.0.1.0-10.0.1.255 : accept, 10.0.1.1-10.0.2.255 : drop }',
@@ -56,5 +86,68 @@ describe('rules that nft refuses for what they say', () => {
     ],
   ])('%s: %s is refused in the words of nft, with ERR_NFT_SYNTAX', (family, rule, column, endColumn, message) => {
     expect(errorsOf(rule, family)).toEqual([[3, column, endColumn, message]]);
+  });
+});
+
+/** The errors of a text of nft 1.0.6. */
+function errorsIn(text: string): string[] {
+  try {
+    parseRuleset(text, { version: '1.0.6', source: 'x' });
+  } catch (error) {
+    if (!(error instanceof NftSyntaxError)) throw error;
+    return error.errors.map(({ line, column, endColumn, message }) => `${line}:${column}-${endColumn} ${message}`);
+  }
+  return [];
+}
+
+describe('blocks that nft refuses, with ERR_NFT_SYNTAX', () => {
+  test('a block whose } has no separator behind it goes on', () => {
+    const text = 'table ip t { chain a { accept; } chain b { drop; }; chain c { drop; } }\n';
+    expect(errorsIn(text)).toEqual([
+      '1:34-38 syntax error, unexpected chain, expecting newline or semicolon',
+      "1:71-71 syntax error, unexpected '}', expecting newline or semicolon",
+      '2:1-1 syntax error, unexpected end of file',
+    ]);
+  });
+
+  test('the words of a part stay keywords after an error in it', () => {
+    const text = 'table ip t {\nchain c {\nlimit foo\ntcp dport rate\n}\n}\n';
+    expect(errorsIn(text)).toEqual([
+      '3:7-9 syntax error, unexpected string, expecting name or rate',
+      '4:11-14 syntax error, unexpected rate',
+    ]);
+  });
+
+  test('a line of a hook that is wrong says nothing of the chain', () => {
+    const text = 'table ip t {\nchain c {\ntype filter hook input priority dstnat + ;\n}\n}\n';
+    expect(errorsIn(text)).toEqual(['3:42-42 syntax error, unexpected semicolon, expecting number']);
+  });
+
+  test.each([
+    [
+      'type ipv4_addr\nelements = { foo, 1.1.1.1 counter }',
+      '4:14-16 Could not resolve hostname: Name or service not known',
+    ],
+    ['type ipv4_addr\nelements = { 1.1.1.1 counter, foo }', '4:22-28 missing statement in set declaration'],
+    [
+      'type ipv4_addr\ncounter\ncounter\nelements = { 1.1.1.1 counter }',
+      '6:14-20 number of statements mismatch, set expects 2 but element has 1',
+    ],
+    [
+      'type ipv4_addr\nlimit rate 1/second\nelements = { 1.1.1.1 counter }',
+      '5:22-28 statement mismatch, element expects counter, but set has type limit',
+    ],
+    ['type ipv4_addr\nelements = { 1.1.1.1 : 5 }', '2:5-5 set is not a map'],
+    [
+      'type integer\nelements = { foo }',
+      '2:5-5 unqualified type integer specified in set definition. Try "typeof expression" instead of "type datatype".',
+    ],
+  ])('the elements of a set are looked at one after the other: %j', (lines, error) => {
+    expect(errorsIn(`table ip t {\nset s {\n${lines}\n}\n}\n`)).toEqual([error]);
+  });
+
+  test('states of connections have to fit the protocol', () => {
+    const text = 'table ip t {\nct timeout x {\nprotocol udp\npolicy = { established : 5 }\n}\n}\n';
+    expect(errorsIn(text)).toEqual(['4:12-22 invalid state for this protocol']);
   });
 });

@@ -14,6 +14,8 @@ export function evaluateBinary(e: Evaluator, term: Binary): Node {
   const isShift = op === '<<' || op === '>>';
   if (isShift) e.expect(TYPES.integer, term.left.order, Math.max(room, term.left.bits));
   term.right = e.evaluate(term.right);
+  if (!isConstant(term.right) && !e.dialect.hasNewerExpressions)
+    throw refuse(term.right.place, 'a constant behind the operator', term.right.kind, notConstant(op));
   if (isConstant(term.left) && !isConstant(term.right)) [term.left, term.right] = [term.right, term.left];
   const { left, right } = term;
   for (const side of [left, right]) {
@@ -23,14 +25,12 @@ export function evaluateBinary(e: Evaluator, term: Binary): Node {
   return isShift ? evaluateShift(e, term) : evaluateBitwise(e, term);
 }
 
+export const notConstant = (op: BinaryOperator): string =>
+  `Right hand side of binary operation (${op}) must be constant`;
+
 function evaluateShift(e: Evaluator, term: Binary): Node {
   if (term.right.kind !== 'value')
-    throw refuse(
-      term.right.place,
-      'a constant number of bits',
-      term.right.kind,
-      `Right hand side of binary operation (${term.op}) must be constant`,
-    );
+    throw refuse(term.right.place, 'a constant number of bits', term.right.kind, notConstant(term.op));
   const room = e.dialect.widensByStatement ? Math.max(e.statementBits, term.left.bits) : term.left.bits;
   if (term.right.value >= BigInt(room))
     throw refuse(

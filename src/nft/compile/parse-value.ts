@@ -65,22 +65,47 @@ const MESSAGES: Readonly<Partial<Record<Datatype['kind'], (word: Word) => string
   ipv6: ({ text, number }) => (number === undefined && parseIPv4(text) === undefined ? UNKNOWN_HOST : OTHER_FAMILY),
   'link-address': () => 'Invalid LL address',
   protocol: ({ number, text }) =>
-    number === undefined && !/^\d+$/.test(text) ? 'Could not resolve protocol name' : 'Protocol out of range',
-  service: ({ number }) =>
-    number === undefined ? 'Could not resolve service: Servname not supported for ai_socktype' : 'Service out of range',
-  user: word => outOfRange(word) ?? 'User does not exist',
-  group: word => outOfRange(word) ?? 'Group does not exist',
+    number === undefined && !isNumber(text) ? 'Could not resolve protocol name' : 'Protocol out of range',
+  service: ({ number, text }) =>
+    number === undefined && !isNumber(text)
+      ? 'Could not resolve service: Servname not supported for ai_socktype'
+      : 'Service out of range',
+  user: ({ number, text }) => (number !== undefined || isNumber(text) ? 'Value too large' : 'User does not exist'),
+  group: ({ number, text }) => (number !== undefined || isNumber(text) ? 'Value too large' : 'Group does not exist'),
   file: word => outOfRange(word) ?? unparsed(word),
   interface: () => 'Interface does not exist',
-  time: ({ text }) => (parseTime(text) === undefined ? 'wrong time format' : 'value too large'),
+  time: ({ text }) => (parseTime(text) === undefined ? timeMessage(text) : 'value too large'),
   date: () => 'Cannot parse date',
-  hour: () => 'wrong time format',
+  hour: ({ text }) => timeMessage(text),
   cgroup: () => 'cgroupv2 path fails: No such file or directory',
   label: ({ text, number, type }) =>
     number === undefined
-      ? `/etc/connlabel.conf: could not parse conntrack label "${text}"`
+      ? `/etc/connlabel.conf: could not parse conntrack label "${text}"${isNumber(text) ? ': Numerical result out of range' : ''}`
       : `${text}: bit ${text} out of range (${type.bits} max)`,
 };
+
+const isNumber = (text: string): boolean => /^\d+$/.test(text);
+
+const UNIT_NAMES: Readonly<Record<string, string>> = {
+  d: 'Day',
+  h: 'Hour',
+  m: 'Minute',
+  s: 'Second',
+  ms: 'Millisecond',
+};
+
+/** What nft says of a text that is no time: it looks at the units from the left. */
+function timeMessage(text: string): string {
+  const seen = new Set<string>();
+  for (const [part] of text.matchAll(/\d+|ms|[^\d]/g)) {
+    if (isNumber(part)) continue;
+    const name = UNIT_NAMES[part];
+    if (name === undefined) break;
+    if (seen.has(part)) return `${name} has been specified twice`;
+    seen.add(part);
+  }
+  return 'wrong time format';
+}
 
 /** How several values are matched, where text that means several was given as one. */
 function several(given: unknown): string {

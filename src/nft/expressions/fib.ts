@@ -3,7 +3,6 @@ import { entryOf, fieldsOf, flagsOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { FIB, FIB_BITS, FIB_FLAGS, FIB_NUMBERS, type FibFlag, type KeyRow } from '../data/keys.ts';
 import { SCOPES } from '../data/scopes.ts';
-import type { Json } from '../json-object.ts';
 import { T } from '../parse/tokens.ts';
 import { type Load, Place, refuse, Undecompilable } from '../tree.ts';
 import { type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
@@ -57,6 +56,13 @@ function asBoolean(node: Fib, bits: number): Fib {
   return node;
 }
 
+/** What nft has against flags. */
+function wrongFlags(bits: number): string | undefined {
+  if ((bits & ADDRESS) === 0) return 'need either saddr or daddr';
+  if ((bits & ADDRESS) === ADDRESS) return 'saddr and daddr are mutually exclusive';
+  return (bits & INTERFACE) === INTERFACE ? 'iif and oif are mutually exclusive' : undefined;
+}
+
 export const fib: LoadExpression<Fib> = {
   kernel: 'fib',
   words: ['fib'],
@@ -64,17 +70,21 @@ export const fib: LoadExpression<Fib> = {
 
   fromText: {
     fib(p) {
-      const flags: Json[] = [];
+      const flags: string[] = [];
+      const { start } = p;
       do {
         const { text } = p;
         if (p.kind !== T.WORD || !Object.hasOwn(BITS, text)) p.unexpectedIn(SCOPES.fib);
         p.next();
         flags.push(text);
       } while (p.accept(T.DOT));
+      const end = p.lastEnd;
       const { text: result } = p;
       const isResult = Object.hasOwn(FIB, result) || (result === 'check' && p.dialect.hasNewerExpressions);
       if (p.kind !== T.WORD || !isResult) return p.unexpectedIn(SCOPES.fib, 'type', 'oif', 'oifname');
       p.next();
+      const wrong = wrongFlags(flags.reduce((all, flag) => all | BITS[flag]!, 0));
+      if (wrong !== undefined) p.fail(`fib: ${wrong}`, start, end);
       return { fib: { result, flags } };
     },
   },

@@ -67,7 +67,7 @@ export const ipsec: LoadExpression<Ipsec> = {
       p.next();
       const { start } = p;
       const spnum = p.acceptWord('spnum') ? p.whole() : 0;
-      if (spnum > LAST_STATE) p.fail('value too large', start);
+      const { lastEnd: end } = p;
       const content: JsonObject = { dir, spnum };
       if (p.isWord('ip') || p.isWord('ip6')) {
         content.family = p.text;
@@ -78,6 +78,7 @@ export const ipsec: LoadExpression<Ipsec> = {
       }
       content.key = p.text;
       p.next();
+      if (spnum > LAST_STATE) p.fail('value too large', start, end);
       return { ipsec: content };
     },
   },

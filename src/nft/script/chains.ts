@@ -24,7 +24,7 @@ export function chainBlock(reader: Reader, chain: Fields, isInner = false): Bloc
   let hasPolicy = false;
   reader.scoped(() => {
     parser.family = family;
-    if (parser.isWord('type')) hookLine(reader, chain);
+    if (parser.isWord('type')) replaceHook(reader, chain);
     else if (parser.isWord('policy')) {
       if (hasPolicy) {
         const { start } = parser;
@@ -62,11 +62,27 @@ function setDevices(reader: Reader, object: Fields, start: number): void {
   reader.parser.note(object, 'dev', start);
 }
 
+const HOOK_FIELDS = ['type', 'hook', 'dev', 'prio'] as const;
+
+/** Reads the line of the hook in the place of one before. A line that does not end well says nothing. */
+function replaceHook(reader: Reader, chain: Fields): void {
+  const before = HOOK_FIELDS.map(field => chain[field]);
+  for (const field of HOOK_FIELDS) delete chain[field];
+  try {
+    hookLine(reader, chain);
+  } catch (error) {
+    for (const [i, field] of HOOK_FIELDS.entries()) {
+      delete chain[field];
+      if (before[i] !== undefined) chain[field] = before[i];
+    }
+    throw error;
+  }
+}
+
 /** Reads `type T hook H [device D] priority P`. */
 function hookLine(reader: Reader, chain: Fields): void {
   const { parser } = reader;
   parser.next();
-  for (const field of ['dev']) delete chain[field];
   let { start } = parser;
   chain.type = parser.name();
   if (!TYPES.includes(chain.type as string)) parser.fail('unknown chain type', start);

@@ -224,8 +224,7 @@ function list(reader: Reader): Subject {
   }
   if (parser.acceptWord('hooks')) {
     const scope = scopeOf(reader);
-    if (scope !== null && parser.dialect.hasNewerCommands && parser.acceptWord('device'))
-      scope.device = parser.string();
+    if (scope !== null && parser.acceptWord('device')) scope.device = parser.string();
     return subject('hooks', scope);
   }
   const many = parser.kind === T.WORD ? LISTED.get(parser.text) : undefined;

@@ -31,29 +31,52 @@ export function checkDeclaration(kind: 'set' | 'map', { type, map, flags, ...set
   if (isUnqualified(data) && data !== 'verdict') throw unqualified(data);
 }
 
-/** The first state of an element, and where it is. */
-function stateOf(member: unknown): { name: string; path: Path } | undefined {
-  const isPair = Array.isArray(member);
-  const key: unknown = isPair ? member[0] : member;
-  const fields = typeof key === 'object' && key !== null && 'elem' in key ? (key.elem as Fields) : undefined;
-  for (const name in fields)
-    if (Object.hasOwn(STATES, name)) return { name, path: [...(isPair ? [0] : []), 'elem', name] };
-  return undefined;
+/** What is known of the set that elements are added to. */
+export interface SetStates {
+  readonly kind: 'set' | 'map';
+  /** The states that each element has. */
+  readonly states: readonly string[];
+  /** Rules may add elements with states of their own. */
+  readonly isDynamic: boolean;
 }
 
-/**
- * @param kind the kind of set that has no states and is not dynamic
- * @throws RangeError an element of it has a state
- */
-export function checkElements(kind: 'set' | 'map', { elem }: Fields): void {
+/** The key of an element, and the way to it. */
+function keyOf(member: unknown): { fields: Fields; path: Path } | undefined {
+  const isPair = Array.isArray(member);
+  const key: unknown = isPair ? member[0] : member;
+  if (typeof key !== 'object' || key === null || !('elem' in key)) return undefined;
+  return { fields: key.elem as Fields, path: [...(isPair ? [0] : []), 'elem'] };
+}
+
+/** @throws RangeError an element has other states than its set */
+export function checkElements({ kind, states, isDynamic }: SetStates, { elem }: Fields): void {
   const { set } = (elem ?? {}) as { set?: unknown };
-  if (!Array.isArray(set)) return;
+  if (!Array.isArray(set) || (states.length === 0 && isDynamic)) return;
   for (let i = 0; i < set.length; i++) {
     const member: unknown = set[i];
     if (typeof member !== 'object') continue;
-    const state = stateOf(member);
-    if (state === undefined) continue;
-    const words = `missing statement in ${kind} declaration`;
-    throw wrong(['elem', 'set', i, ...state.path], 'no states: the set has none', state.name, words);
+    const found = keyOf(member);
+    if (found === undefined) continue;
+    const { fields, path } = found;
+    const own = Object.keys(fields).filter(name => Object.hasOwn(STATES, name));
+    if (own.length === 0) continue;
+    const at = ['elem', 'set', i, ...path];
+    if (states.length === 0)
+      throw wrong([...at, own[0]!], 'no states: the set has none', own[0], `missing statement in ${kind} declaration`);
+    if (own.length !== states.length) {
+      const words = `number of statements mismatch, set expects ${states.length} but element has ${own.length}`;
+      throw wrong([...at, 'val'], `${states.length} states, as the set has`, own, words);
+    }
+    const other = own.findIndex((name, j) => name !== states[j]);
+    if (other === -1) continue;
+    const words = `statement mismatch, element expects ${own[other]}, but ${kind} has type ${states[other]}`;
+    throw wrong([...at, own[other]!], `the states of the set in their order (${states.join(', ')})`, own, words);
   }
+}
+
+/** @throws RangeError an element of a set has a value, as those of maps have */
+export function checkNoValues({ elem }: Fields): void {
+  const { set } = (elem ?? {}) as { set?: unknown };
+  const pair = Array.isArray(set) ? set.find(member => Array.isArray(member) && member.length === 2) : undefined;
+  if (pair !== undefined) throw wrong(['name'], 'elements without values, or a map', pair, 'set is not a map');
 }

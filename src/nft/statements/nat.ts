@@ -95,7 +95,7 @@ const compile: Compile = (e, json, place, name) => {
       const both = concatenationOf([type, TYPES.inet_service]);
       e.expect(both, both.order, both.bits);
       address = e.evaluate(address);
-      requireTransport(e, address, place);
+      requireTransport(e, address, new Place(place, 'addr'));
       if (address.kind === 'map' && mapped(address).dataInterval) form |= TYPE_FLAGS.interval;
     } else {
       address = argument(e, address, type, type.bits, 'big');
@@ -103,6 +103,8 @@ const compile: Compile = (e, json, place, name) => {
   }
   const written: KernelFlags = flags.length < 2 ? flags : flags.sort((a, b) => NAT_FLAGS[a] - NAT_FLAGS[b]);
   if (port !== undefined) {
+    // nft 1.0.6 looks for the protocol before it reads the port, whose expression may tell it.
+    if (!e.dialect.hasNewerExpressions) requireTransport(e, address, new Place(place, 'port'));
     port = argument(e, port, TYPES.inet_service, 16, 'big');
     requireTransport(e, address, new Place(place, 'port'));
     written.unshift('ports-specified');

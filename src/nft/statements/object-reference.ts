@@ -126,6 +126,9 @@ export const OBJECT: Construct<ObjectStatement, Exclude<ObjectName, 'counter' | 
   json: ({ name, reference: to }, options) => ({ [name]: nodeJson(to, options) }),
 };
 
+/** The states that can be objects with names. */
+type StateScope = 'counter' | 'quota' | 'limit';
+
 function readStateful(p: Parser, word: string, isOfElement = false): JsonObject {
   const name = word === 'ct' ? 'ct count' : word;
   const { start } = p;
@@ -137,7 +140,7 @@ function readStateful(p: Parser, word: string, isOfElement = false): JsonObject 
   }
   const statement: JsonObject =
     name !== 'ct count' && !isOfElement && p.acceptWord('name')
-      ? { [name]: readReference(p) }
+      ? { [name]: p.within(SCOPES[name as StateScope], () => readReference(p)) }
       : { [name]: stateRow(name).fromText(p, isOfElement) };
   p.note(statement, name, start);
   return statement;

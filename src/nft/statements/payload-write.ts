@@ -1,5 +1,6 @@
 import { bitmask } from '../bits.ts';
 import { argument } from '../compile/argument.ts';
+import { notConstant } from '../compile/binary.ts';
 import { convert } from '../compile/byte-order.ts';
 import { requireHeader, shiftOf } from '../compile/header.ts';
 import type { Evaluator } from '../compile/ir.ts';
@@ -95,6 +96,7 @@ function writing(e: Evaluator, field: Payload, written: Node): { target: Payload
   const bits = bytes * 8;
   const others = bitmask(bits) ^ (bitmask(field.bits) << distance);
 
+  if (e.dialect.masksInWrites && source.kind !== 'value') throw notOlder(source, field, shift);
   if (source.kind === 'binary') {
     const found = calculation(e, field, source);
     if (found !== undefined) {
@@ -129,6 +131,34 @@ function writing(e: Evaluator, field: Payload, written: Node): { target: Payload
     source: { ...binary('^', kept, source, 0, field.place), type: field.type, order: field.order, bits },
   };
 }
+
+/** What nft 1.0.6 has against a value that is not constant: it shifts the value, and puts it together with the bits around the field. */
+function notOlder(source: Node, field: Payload, shift: number): Error {
+  if (source.kind === 'map')
+    return refuse(
+      field.place,
+      'a constant value for a field of bits',
+      'map',
+      'Binary operation (^) is undefined for map expressions',
+    );
+  let own: Node = source;
+  while (own.kind === 'binary') own = own.left;
+  if (own.kind === 'payload') {
+    const { shift: by } = shiftOf(own.bits, own.offset);
+    if (by >= own.bits) return shiftedTooFar('Right', by, own.place, own.bits);
+  }
+  if (shift >= source.bits) return shiftedTooFar('Left', shift, field.place, source.bits);
+  const { place } = shift > 0 ? field : source;
+  return refuse(place, 'a constant value for a field of bits', source.kind, notConstant('^'));
+}
+
+const shiftedTooFar = (way: 'Left' | 'Right', by: number, place: Node['place'], bits: number): Error =>
+  refuse(
+    place,
+    `a field of more than ${bits} bits, or a constant value`,
+    by,
+    `${way} shift of ${by} bits is undefined for type of ${bits} bits width`,
+  );
 
 function calculation(e: Evaluator, field: Payload, source: Extract<Node, { kind: 'binary' }>) {
   void e;

@@ -6,6 +6,7 @@ import { SCOPES } from '../data/scopes.ts';
 import { words } from '../decompile/kernel-words.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
+import { expressionOf } from '../expressions/registry.ts';
 import { defined, flagsJson, type Json, type JsonObject, orNull } from '../json-object.ts';
 import { range, value } from '../nodes.ts';
 import type { Parser } from '../parse/parser.ts';
@@ -42,16 +43,29 @@ function readTextFlags(p: Parser, flags: Json[]): void {
   } while (p.accept(T.COMMA));
 }
 
-function readNumber(p: Parser, content: JsonObject): void {
-  const { start } = p;
+function readNumber(p: Parser, content: JsonObject, start = p.start): void {
   content.num = p.grammar.value(p);
   p.note(content, 'num', start);
 }
 
 /** Reads what follows `num`: a number or a range, no calculation. */
 function readQueueNumber(p: Parser, content: JsonObject): void {
+  // nft's errors show the word `num`, too.
+  const { lastStart } = p;
   if (!p.is(T.NUMBER) && !p.is(T.DOLLAR)) p.unexpected('number', "'$'");
-  readNumber(p, content);
+  readNumber(p, content, lastStart);
+}
+
+/** The highest number of a queue. */
+const LAST_QUEUE = 0xffff;
+
+/** @throws RangeError the number that is calculated for a packet can be too high */
+function checkHighest(term: Node, place: Place): void {
+  if (term.kind !== 'load') return;
+  const { maximum } = expressionOf(term);
+  const highest = maximum?.(term) ?? 0;
+  if (highest <= LAST_QUEUE) return;
+  throw refuse(place, `queues up to ${LAST_QUEUE}`, highest, `queue expression max value exceeds ${LAST_QUEUE}`);
 }
 
 export const QUEUE: Construct<QueueStatement, 'queue'> = {
@@ -79,6 +93,7 @@ export const QUEUE: Construct<QueueStatement, 'queue'> = {
         emit(e, { queue: { number: first, total: last - first + 1, ...besides } });
         return;
       }
+      checkHighest(term, new Place(place, 'num'));
       step(e, emitter => emitter.push({ queue: { numberRegister: loaded(emitter, term), ...besides } }));
     },
   },

@@ -48,7 +48,7 @@ export function readSynproxy({ maximumSegmentSize = 0, windowScale = 0, flags }:
 export const SYNPROXY: Construct<SynproxyStatement, 'synproxy'> = {
   fromText: {
     synproxy(p) {
-      if (p.acceptWord('name')) return { synproxy: readReference(p) };
+      if (p.acceptWord('name')) return { synproxy: p.within(SCOPES.synproxy, () => readReference(p)) };
       const outer = p.scope;
       p.scope = SCOPES.synproxy;
       const content: JsonObject = {};
