@@ -12,6 +12,7 @@ import {
   typeError,
 } from '../errors.ts';
 import type { Family } from '../nf_tables/family.ts';
+import type { NftSet } from '../nf_tables/set.ts';
 import { declaredSet, listOf } from '../nft/compile/named-set.ts';
 import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
 import { parsePriority } from '../nft/data/priorities.ts';
@@ -35,6 +36,8 @@ export interface Compiled {
   transaction: Transaction;
   /** By operation: the path of the subject in the document. */
   places: Path[];
+  /** The sets and maps that the document makes, by `setNameOf`. */
+  sets: ReadonlyMap<string, NftSet>;
 }
 
 /**
@@ -174,7 +177,7 @@ function findInRule(place: Fields, expr: unknown, kinds: readonly string[], foun
         const fields = statement[kind] as Fields | undefined;
         const name = fields?.[kind];
         if (typeof name !== 'string') continue;
-        const key = nameOf(place.family, place.table, name.replace(/^@/, ''));
+        const key = setNameOf(place.family, place.table, name.replace(/^@/, ''));
         const several = kinds.includes('map') && Array.isArray(fields!.stmt) && fields!.stmt.length > 1;
         found.set(key, { several: several || found.get(key)?.several === true });
       }
@@ -202,6 +205,7 @@ function onlyKey(object: unknown, path: Path, names: readonly string[]): string 
 class DocumentWriter implements Compiled {
   readonly transaction = new Transaction();
   readonly places: Path[] = [];
+  readonly sets = new Map<string, NftSet>();
   readonly dynamic = new Map<string, Dynamic>();
   /** Sets of ranges that are made here and have no elements yet. */
   readonly #empty = new Set<string>();
@@ -305,26 +309,28 @@ class DocumentWriter implements Compiled {
       return;
     }
     const set = withReadableTypeof(declaredSet(json, this.#version));
-    const dynamic = this.dynamic.get(nameOf(json.family, json.table, json.name));
+    const dynamic = this.dynamic.get(setNameOf(json.family, json.table, json.name));
     if (dynamic !== undefined) {
       const flags = [...(set.flags ?? []), 'dynamic' as const, ...(dynamic.several ? (['expressions'] as const) : [])];
       set.flags = [...new Set(flags)];
     }
     this.#push(verb, kind, set, place);
-    if (set.flags?.includes('interval')) this.#empty.add(nameOf(json.family, json.table, json.name));
+    this.sets.set(setNameOf(json.family, json.table, json.name), set);
+    if (set.flags?.includes('interval')) this.#empty.add(setNameOf(json.family, json.table, json.name));
     if (json.elem === undefined) return;
     this.#waiting.push(() => this.#within(kind, place, () => this.#elements(verb, json, json.elem, place)));
   }
 
   #elements(verb: Verb, { family, table, name }: Fields, elem: unknown, place: Path): void {
     if (elem === undefined) throw typeError(['elem'], 'elements', elem, 'ERR_MISSING');
-    const leadingEnd = MAKING.includes(verb) && this.#empty.delete(nameOf(family, table, name));
+    const leadingEnd = MAKING.includes(verb) && this.#empty.delete(setNameOf(family, table, name));
     const elements = { family, table, set: name, json: elem, ...(leadingEnd && { leadingEnd }) };
     this.#push(verb, 'element', elements, place);
   }
 }
 
-const nameOf = (family: unknown, table: unknown, name: unknown): string => `${family} ${table} ${name}`;
+/** The key of a set in a document. */
+export const setNameOf = (family: unknown, table: unknown, name: unknown): string => `${family} ${table} ${name}`;
 
 /** Where the document has what a transaction's path points at. */
 function asJson(kind: string, path: Path): Path {

@@ -10,6 +10,7 @@ import { nearest } from '../nft/script/edit-distance.ts';
 import { Script, type ScriptOptions } from '../nft/script/script.ts';
 import { asRefusalOf, type Compiled, compileDocument } from './commands.ts';
 import type { Features } from './features.ts';
+import { listedCommands } from './listed-commands.ts';
 import { queriesIn } from './queries.ts';
 import { list } from './read/listing.ts';
 import { queryReply } from './read/query-reply.ts';
@@ -27,8 +28,8 @@ export interface TextOptions extends ScriptOptions, CommitOptions {}
 
 /**
  * Reads a text of nft's language, as `nft -f` does: a file, or commands. It gives nft's JSON, one command after the other: the blocks of tables are taken
- * apart. Nothing is asked of the kernel, so sets that are not made in the text are not looked for. What only nft's text can say has words of our own, which
- * `apply` takes; docs/language.md lists them.
+ * apart, and rules are as nft lists them: `tcp dport { https }` is a match on 443. Nothing is asked of the kernel, so sets that are not made in the text are
+ * not looked for. What only nft's text can say has words of our own, which `apply` takes; docs/language.md lists them.
  * @param text the text
  * @param options `source`, its name in errors; `include`, which returns the files for the pattern of an `include`; `variables`, defined before the text begins;
  * `version` of the language
@@ -39,8 +40,8 @@ export interface TextOptions extends ScriptOptions, CommitOptions {}
  */
 export function parseRuleset(text: string, options: RulesetTextOptions = {}): NftDocument {
   const script = new Script(text, options);
-  compileScript(script, options, undefined);
-  return documentOf(script);
+  const compiled = compileScript(script, options, undefined);
+  return { nftables: listedCommands(documentOf(script).nftables, compiled, options.version) };
 }
 
 const documentOf = ({ entries }: Script): NftDocument => ({ nftables: entries as NftDocument['nftables'] });

@@ -3,6 +3,7 @@ import { compile, parse } from './compile.ts';
 import { absence, CORPUS, corpusExists, type Outcome } from './corpus.ts';
 import { decompile } from './decompile.ts';
 import { documents } from './documents.ts';
+import { echo } from './echo.ts';
 import { iptables } from './iptables.ts';
 import { iptablesCommands, iptablesRefuse } from './iptables-commands.ts';
 import { iptablesTranslate } from './iptables-translate.ts';
@@ -25,6 +26,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   compile,
   parse: async () => [...parse(), ...(await parseScripts())],
   'print-parse': printParse,
+  echo,
   decompile,
   text,
   documents,

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { BatchError } from 'netsteer';
-import { NftSyntaxError } from 'netsteer/nftables';
+import { NftSyntaxError, parseRuleset } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
 import { debian, freshNamespaces, netns, nft, other, otherNamespaces, there } from '../support/fresh-namespace.ts';
 import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
@@ -94,6 +94,24 @@ kernelSuite('texts of nft', () => {
     const [ours, theirs] = listings();
     expect(ours).toContain('comment "admins"');
     expect(ours).toBe(theirs);
+  });
+
+  it('are read as the JSON that nft has for them', () => {
+    const echo = debian('', '-j', '-e', CONFIGURATION);
+    const rulesOf = (nftables: readonly object[]) =>
+      nftables.flatMap(command => {
+        const [[verb, { rule }] = ['', {}]] = Object.entries(command) as [
+          string,
+          { rule?: { handle?: number; expr: object[] } },
+        ][];
+        const { handle: _, ...content } = rule ?? { expr: [] };
+        // nft's JSON has no words for chains without a name.
+        return rule === undefined || JSON.stringify(rule).includes('__chain') ? [] : [{ [verb]: content }];
+      });
+    const expected = rulesOf((JSON.parse(echo) as { nftables: object[] }).nftables);
+    const { nftables } = parseRuleset(CONFIGURATION, { version: '1.0.6' });
+    expect(expected.length).toBeGreaterThan(8);
+    expect(rulesOf(nftables)).toEqual(expect.arrayContaining(expected));
   });
 
   it('of the listing of a configuration make the same again, synchronously too', async () => {

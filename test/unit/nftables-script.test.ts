@@ -92,7 +92,18 @@ describe('parseRuleset: commands', () => {
     ],
     [
       'add map t m { type mark : interval ipv4_addr; timeout 1d8ms; }',
-      { add: { map: { ...T, name: 'm', type: 'mark', map: { interval: 'ipv4_addr' }, timeout: 86_400.008 } } },
+      {
+        add: {
+          map: {
+            ...T,
+            name: 'm',
+            type: 'mark',
+            map: { interval: 'ipv4_addr' },
+            flags: ['timeout'],
+            timeout: 86_400.008,
+          },
+        },
+      },
     ],
     [
       'add rule t c jump { accept; drop; }',
@@ -104,6 +115,42 @@ describe('parseRuleset: commands', () => {
     ],
   ])('reads %s', (text, command) => {
     expect(parseRuleset(text).nftables).toEqual([command]);
+  });
+
+  it.each<[string, object[]]>([
+    [
+      'meta l4proto tcp tcp dport { https } accept',
+      [{ match: { op: '==', left: { payload: { protocol: 'tcp', field: 'dport' } }, right: 443 } }, { accept: null }],
+    ],
+    [
+      'ct state & (new | related) != 0',
+      [{ match: { op: 'in', left: { ct: { key: 'state' } }, right: ['related', 'new'] } }],
+    ],
+    // The listing would lose the mask, and with it a match of other bytes.
+    [
+      'ip saddr & 255.255.0.0 == 10.1.0.0',
+      [
+        {
+          match: {
+            op: '==',
+            left: { '&': [{ payload: { protocol: 'ip', field: 'saddr' } }, '255.255.0.0'] },
+            right: '10.1.0.0',
+          },
+        },
+      ],
+    ],
+    ['iif "eth7" drop', [{ match: { op: '==', left: { meta: { key: 'iif' } }, right: 'eth7' } }, { drop: null }]],
+  ])('gives the rule %s as nft lists it, if nothing is lost', (text, expr) => {
+    expect(parseRuleset(`add rule t c ${text}`).nftables).toEqual([{ add: { rule: { ...T, chain: 'c', expr } } }]);
+  });
+
+  it('gives a set with a timeout its flag', () => {
+    const text = 'add map t m { type ipv4_addr : ipv4_addr . inet_service; timeout 1m; }';
+    const map = { ...T, name: 'm', type: 'ipv4_addr', flags: ['timeout'], timeout: 60 };
+    expect(parseRuleset(text).nftables).toEqual([{ add: { map: { ...map, map: ['ipv4_addr', 'inet_service'] } } }]);
+    expect(parseRuleset(text, { version: '1.0.6' }).nftables).toEqual([
+      { add: { map: { ...map, map: 'ipv4_addr . inet_service' } } },
+    ]);
   });
 
   it('separates commands by newlines and semicolons, joins lines at a backslash, and skips comments', () => {
@@ -140,7 +187,7 @@ describe('parseRuleset: definitions and files', () => {
 
   it('defines the variables that the caller gives before the text begins', () => {
     const options = { variables: { web: '{ 80, 443 }', more: '{ $web, 22 }' } };
-    expect(rulesOf('t c tcp dport $more', options)).toEqual([{ set: [80, 443, 22] }]);
+    expect(rulesOf('t c tcp dport $more', options)).toEqual([{ set: [22, 80, 443] }]);
     expect(errorsOf('add table t', { variables: { x: '1; flush ruleset' } })).toEqual([
       'undefined:undefined-undefined syntax error, unexpected flush',
     ]);

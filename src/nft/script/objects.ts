@@ -35,8 +35,11 @@ const inBytes = (amount: number | bigint, unit: ByteUnit): number | bigint =>
 
 const PROTOCOLS: readonly string[] = ['tcp', 'udp'];
 
-/** A counter that has counted nothing. */
-const UNUSED = { packets: 0, bytes: 0 };
+/** What an object has whose block does not say it. */
+const UNUSED: Readonly<Record<string, Fields>> = {
+  counter: { packets: 0, bytes: 0 },
+  quota: { bytes: 0, used: 0, inv: false },
+};
 
 const counter: Settings = ({ parser }, object) => {
   parser.expectWord('packets');
@@ -184,7 +187,7 @@ export function objectKind({ parser }: Reader): string | undefined {
 export function objectBlock(reader: Reader, kind: string, object: Fields, isInner = false): void {
   const { parser } = reader;
   const { settings, separated } = OBJECT_KINDS.get(kind)!;
-  if (kind === 'counter') Object.assign(object, UNUSED);
+  Object.assign(object, UNUSED[kind]);
   reader.block(() => {
     if (parser.isWord('comment')) comment(reader, object);
     else {
@@ -200,7 +203,7 @@ export function objectContent(reader: Reader, kind: string, object: Fields): voi
   const { settings, bare } = OBJECT_KINDS.get(kind)!;
   if (parser.is(T.LBRACE)) objectBlock(reader, kind, object);
   else if (!bare) parser.unexpected("'{'");
-  else if (kind === 'counter' && (parser.isSeparator() || parser.is(T.EOF))) Object.assign(object, UNUSED);
+  else if (kind === 'counter' && (parser.isSeparator() || parser.is(T.EOF))) Object.assign(object, UNUSED.counter);
   else settings(reader, object);
 }
 
