@@ -47,7 +47,7 @@ const MAX_PREFIX = 127;
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** Text up to its NUL. A container can put any bytes into a prefix; bytes that are not UTF-8 are read as U+FFFD. */
-function readPrefix({ bytes: all }: Source, start: number, end: number): string {
+export function readPrefix({ bytes: all }: Source, start: number, end: number): string {
   let value = '';
   for (let i = start; i < end; i++) {
     const byte = all[i]!;
@@ -240,5 +240,15 @@ export const PROPERTIES: readonly Property[] = (Object.keys(properties) as (keyo
  */
 export const SEQUENCE = view(packetTable, { sequence: ['sequence'] });
 
-/** The only attribute that the writers of files need. */
+/** The only attribute that pcap files need. */
 export const TIMESTAMP = view(packetTable, { timestamp: ['timestampMicroseconds'] });
+
+/** The attributes that pcapng files need. */
+export const FILED = view(packetTable, {
+  header: ['header'],
+  prefix: ['prefix'],
+  timestamp: ['timestampMicroseconds'],
+  inDeviceIndex: ['inDeviceIndex'],
+  outDeviceIndex: ['outDeviceIndex'],
+  sequence: ['sequence'],
+});

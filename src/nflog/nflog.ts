@@ -234,7 +234,13 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     if (parts === undefined) throw typeError([], 'Nflog.open({ groups }), not new Nflog()', parts);
     const { socket, devices, observer, receiveBufferBytes, ruleOf } = parts;
     const delivery = new Delivery(parts.backlog);
-    const reader = new PacketReader({ socket, devices, receiver: delivery, observer, receiveBufferBytes, ruleOf });
+    const reader = new PacketReader({
+      socket,
+      surroundings: { devices, ruleOf },
+      receiver: delivery,
+      observer,
+      receiveBufferBytes,
+    });
     delivery.connect(reader, error => {
       observer.warn({ netns: parts.netns.inode, error }, 'the log cannot be read any more');
       this.#failure = error;

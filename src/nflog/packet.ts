@@ -5,15 +5,7 @@ import { ARPHRD_ETHER, ARPHRD_LOOPBACK } from '../linux/if_arp.ts';
 import { ETH_HLEN } from '../linux/if_ether.ts';
 import { ofThread } from '../thread.ts';
 import { formatHardware, PLAIN, type Redactor } from './address.ts';
-import {
-  microsecondsAt,
-  PACKET,
-  type PacketProperties,
-  PROPERTIES,
-  packetTable,
-  TIMESTAMP,
-  vlanTable,
-} from './attributes.ts';
+import { PACKET, type PacketProperties, PROPERTIES, packetTable, vlanTable } from './attributes.ts';
 import { type Conntrack, readConntrack } from './conntrack.ts';
 import type { DeviceNames } from './devices.ts';
 import { type Headers, networkProtocol, readHeaders } from './headers/headers.ts';
@@ -68,7 +60,7 @@ const NO_BYTES = new Uint8Array(0);
 let sourceOfPacket: (packet: Packet) => Source;
 let startOfPacket: (packet: Packet) => number;
 let endOfPacket: (packet: Packet) => number;
-let timeOf: (packet: Packet) => number;
+let receiptOfPacket: (packet: Packet) => Receipt;
 let readPacketHeaders: (packet: Packet, show: Redactor) => Headers | undefined;
 
 /** The properties of packets that are one attribute each have their getters from the rows of attributes.ts. */
@@ -89,7 +81,7 @@ export class Packet<R = unknown> {
     sourceOfPacket = packet => packet.#source;
     startOfPacket = packet => packet.#start;
     endOfPacket = packet => packet.#end;
-    timeOf = packet => packet.#time();
+    receiptOfPacket = packet => packet.#receipt;
     readPacketHeaders = (packet, show) => packet.#headers(show);
     for (const { key, slot, isWord, says } of PROPERTIES) {
       const { absent, read } = says;
@@ -191,12 +183,6 @@ export class Packet<R = unknown> {
    */
   get rule(): R | undefined {
     return this.#receipt.ruleOf?.(this.prefix, this.group) as R | undefined;
-  }
-
-  /** The kernel's time, or the time of receipt if the kernel sent none. */
-  #time(): number {
-    const at = TIMESTAMP.find(this.#source, this.#start + NFGENMSG_LENGTH, this.#end);
-    return at === 0 ? this.#receipt.microseconds : microsecondsAt(this.#source.view, at);
   }
 
   /**
@@ -420,4 +406,4 @@ function readVlan(source: Source, start: number, end: number): { protocol?: numb
   }
 }
 
-export { endOfPacket, readPacketHeaders, sourceOfPacket, startOfPacket, timeOf };
+export { endOfPacket, readPacketHeaders, receiptOfPacket, sourceOfPacket, startOfPacket };

@@ -1,4 +1,4 @@
-import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts';
+import { HOST_IS_LITTLE_ENDIAN, type Source } from '../codec/index.ts';
 import { NetlinkError } from '../errors.ts';
 import { NLMSG_ERROR } from '../linux/netlink.ts';
 import { NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
@@ -8,15 +8,13 @@ import { SO_MEMINFO, SOL_SOCKET } from '../linux/socket.ts';
 import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport, type Watch } from '../netlink/index.ts';
 import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
-import { ofThread } from '../thread.ts';
 import { SEQUENCE } from './attributes.ts';
-import { type DeviceNames, wallMicroseconds } from './devices.ts';
-import { NFGENMSG_LENGTH, Packet, type Receipt, type RuleResolver } from './packet.ts';
+import { PacketBatch, type Surroundings } from './batch.ts';
+import { wallMicroseconds } from './devices.ts';
+import { NFGENMSG_LENGTH } from './packet.ts';
+import { freeFrom, hasRoom, slabWithRoom, useUntil } from './slab.ts';
 
 const PACKET = nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET);
-/** The largest datagram seen was 261,120 bytes: the kernel rounds a batch of 128 KiB up to its slab. */
-const LARGEST_DATAGRAM = 256 * 1024;
-const SLAB = 1024 * 1024;
 /** The most that one log reads before the event loop goes on. The log is called again at once if there is more. */
 const TURN_DATAGRAMS = 64;
 const TURN_MILLISECONDS = 4;
@@ -51,26 +49,12 @@ export interface Loss {
 export interface Receiver {
   /** How many packets it still has room for. */
   readonly room: number;
-  take(packets: readonly Packet[]): void;
+  take(packets: PacketBatch): void;
   /** Somebody listens to losses. */
   readonly hearsLosses: boolean;
   lost(losses: readonly Loss[]): void;
   /** Nothing can be read any more. */
   fail(error: unknown): void;
-}
-
-/*
- * The slab that this thread reads into, for all logs. Bytes that have been read are never overwritten, so packets can
- * point into the slab for any time. It lives until its last packet is collected.
- */
-const thread = ofThread('nflog.slab', { slab: undefined as Source | undefined, used: 0 });
-
-function room(): Source {
-  if (thread.slab === undefined || SLAB - thread.used < LARGEST_DATAGRAM) {
-    thread.slab = sourceOf(new Uint8Array(SLAB));
-    thread.used = 0;
-  }
-  return thread.slab;
 }
 
 /**
@@ -79,8 +63,6 @@ function room(): Source {
  */
 export class PacketReader implements Transport {
   readonly #socket: LogSocket;
-  readonly #devices: DeviceNames;
-  readonly #ruleOf: RuleResolver | undefined;
   readonly #receiver: Receiver;
   readonly #observer: Observer;
   /** sk_rcvbuf: at most this much was queued before an acknowledgement. */
@@ -91,7 +73,10 @@ export class PacketReader implements Transport {
   readonly #groups = new Map<number, number>();
   #watch: Watch | undefined;
   #referenced = true;
-  #pending: Packet[] = [];
+  readonly #surroundings: Surroundings;
+  #pending: PacketBatch;
+  /** The batch that is filled next. */
+  #spare: PacketBatch | undefined;
   #gaps = new Map<number, number>();
   #handing = false;
   #toldDatagrams = 0;
@@ -105,15 +90,14 @@ export class PacketReader implements Transport {
 
   constructor(options: {
     socket: LogSocket;
-    devices: DeviceNames;
+    surroundings: Surroundings;
     receiver: Receiver;
     observer: Observer;
     receiveBufferBytes: number;
-    ruleOf?: RuleResolver | undefined;
   }) {
     this.#socket = options.socket;
-    this.#devices = options.devices;
-    this.#ruleOf = options.ruleOf;
+    this.#surroundings = options.surroundings;
+    this.#pending = new PacketBatch(options.surroundings);
     this.#receiver = options.receiver;
     this.#observer = options.observer;
     this.#receiveBuffer = options.receiveBufferBytes;
@@ -164,7 +148,7 @@ export class PacketReader implements Transport {
     while (this.#readSinceSend <= this.#receiveBuffer) {
       const length = this.#read(performance.now());
       if (length === 0) continue;
-      if (length > 0) into.set(thread.slab!.bytes.subarray(thread.used, thread.used + Math.min(length, into.length)));
+      if (length > 0) into.set(slabWithRoom().bytes.subarray(freeFrom(), freeFrom() + Math.min(length, into.length)));
       this.#handLater();
       return length;
     }
@@ -211,7 +195,7 @@ export class PacketReader implements Transport {
     // The last count, while the socket can still be asked.
     void this.lostDatagrams;
     this.stop();
-    this.#pending = [];
+    this.#pending.clear();
     this.#gaps.clear();
     return this.#socket.close();
   }
@@ -230,7 +214,7 @@ export class PacketReader implements Transport {
         if (this.closed) return;
         now = performance.now();
         more = this.#read(now) >= 0 && this.#readSinceSend <= this.#receiveBuffer;
-        if (this.#pending.length >= HAND_PACKETS) this.#hand();
+        if (this.#isFull) this.#hand();
       }
       this.#hand();
       if (more) await new Promise(resolve => setImmediate(resolve));
@@ -253,7 +237,7 @@ export class PacketReader implements Transport {
         return;
       }
       // An answer here belongs to a request that gave up, and is ignored.
-      if (this.#pending.length >= HAND_PACKETS) this.#hand();
+      if (this.#isFull) this.#hand();
       // Their consumer may have closed the log, or want no more.
       if (this.#watch === undefined) break;
       now = performance.now();
@@ -261,12 +245,21 @@ export class PacketReader implements Transport {
     this.#hand();
   }
 
+  /** Delivered before the slab is full: a batch in one slab is read over if nobody keeps its packets. */
+  get #isFull(): boolean {
+    return this.#pending.length >= HAND_PACKETS || !hasRoom();
+  }
+
   #hand(): void {
     if (this.closed) return;
-    const packets = this.#pending;
-    if (packets.length > 0) {
-      this.#pending = [];
-      this.#receiver.take(packets);
+    const batch = this.#pending;
+    if (batch.length > 0) {
+      // A consumer may call for what reads from this log, or even delivers.
+      this.#pending = this.#spare ?? new PacketBatch(this.#surroundings);
+      this.#spare = undefined;
+      this.#receiver.take(batch);
+      batch.clear();
+      this.#spare = batch;
     }
     if (this.#gaps.size > 0 || this.#receiver.hearsLosses) this.#tellLosses();
   }
@@ -297,8 +290,8 @@ export class PacketReader implements Transport {
    * answer to a request (which is at the free end of the slab), or the negative errno.
    */
   #read(now: number): number {
-    const source = room();
-    const start = thread.used;
+    const source = slabWithRoom();
+    const start = freeFrom();
     const into = source.bytes.subarray(start);
     const length = this.#socket.receiveFrom(into, this.#sender);
     if (length < 0) {
@@ -315,17 +308,13 @@ export class PacketReader implements Transport {
     if (length > into.length) this.#warn('a datagram was cut', { bytes: length });
     const end = start + Math.min(length, into.length);
     if (isAnswer(source, start, end)) return length;
-    thread.used = (end + 7) & ~7;
-    this.#parse(source, start, end, {
-      microseconds: wallMicroseconds(now),
-      devices: this.#devices,
-      ruleOf: this.#ruleOf,
-    });
+    this.#pending.begin(source, start, useUntil(end), wallMicroseconds(now));
+    this.#parse(source, start, end);
     return 0;
   }
 
   /** A batch ends with an NLMSG_DONE whose body is an nfgenmsg, not an errno. It is ignored. */
-  #parse(source: Source, start: number, end: number, receipt: Receipt): void {
+  #parse(source: Source, start: number, end: number): void {
     const { view } = source;
     let group = -1;
     let expected = 0;
@@ -352,7 +341,7 @@ export class PacketReader implements Transport {
           if (gap !== 0 && gap < 0x80000000) this.#missed(group, gap);
           expected = (sequence + 1) >>> 0;
         }
-        this.#pending.push(new Packet(source, header, at + length, receipt));
+        this.#pending.add(header, at + length);
         this.received++;
       }
       at += (length + 3) & ~3;

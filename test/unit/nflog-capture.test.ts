@@ -1,7 +1,9 @@
 import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it, vi } from 'vitest';
+import { PacketBatch } from '../../src/nflog/batch.ts';
 import type { BacklogPolicy, Packet, Rotation } from '../../src/nflog/index.ts';
 import { CaptureSink, checkRotation } from '../../src/nflog/sinks/capture.ts';
+import { Chunks } from '../../src/nflog/sinks/chunks.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 import { type CaptureFormat, PcapFormat } from '../../src/nflog/sinks/pcap.ts';
 import { PcapngFormat } from '../../src/nflog/sinks/pcapng.ts';
@@ -94,7 +96,8 @@ function optionsOf(body: Buffer, at: number) {
 const bytesOf = (packet: Packet) => Buffer.from(recordsOf(Buffer.from(encoded([packet])))[0]!.data).toString('hex');
 function encoded(packets: readonly Packet[]): Uint8Array {
   const format = new PcapFormat();
-  return Buffer.concat([format.begin(), format.encode(packets, 0, 1 << 20, false).bytes]);
+  const { chunk, length } = format.encode(PacketBatch.of(packets), 0, 1 << 20, false, new Chunks());
+  return Buffer.concat([format.begin(), chunk.bytes.subarray(0, length)]);
 }
 
 describe('a pcap file', () => {
@@ -127,8 +130,8 @@ describe('a pcapng file', () => {
     file.open = true;
     const capture = write(file);
     const packets = [...some(2), ...some(1, 5)];
-    delivery.take(packets.slice(0, 2));
-    delivery.take(packets.slice(2));
+    delivery.take(PacketBatch.of(packets.slice(0, 2)));
+    delivery.take(PacketBatch.of(packets.slice(2)));
     await capture.end();
     const blocks = blocksOf(file.bytes);
     expect(blocks.map(({ type }) => type)).toEqual([0x0a0d0d0a, 1, 6, 6, 6]);
@@ -167,7 +170,7 @@ describe('a pcapng file', () => {
     });
     const capture = write(files[0]!);
     const hostile = usual(0).map(each => (each[0] === 10 ? ([10, '1b5b324a0a00'] as const) : each));
-    delivery.take(packetsOf(Array.from({ length: 8 }, () => ({ attributes: hostile }))));
+    delivery.take(PacketBatch.of(packetsOf(Array.from({ length: 8 }, () => ({ attributes: hostile })))));
     await capture.end();
     expect(capture.files).toBe(2);
     for (const file of files) {
@@ -187,13 +190,13 @@ describe('a capture', () => {
     const capture = write(file);
     // The header is more than this Writable wants at a time.
     expect([flow.on, delivery.room]).toEqual([false, 0]);
-    delivery.take(some(3));
+    delivery.take(PacketBatch.of(some(3)));
     expect(capture.packets).toBe(0);
     file.release();
     await turns();
     expect([flow.on, capture.packets]).toEqual([true, 3]);
     file.open = false;
-    delivery.take(some(2, 3));
+    delivery.take(PacketBatch.of(some(2, 3)));
     expect(flow.on).toBe(false);
     file.release();
     await turns();
@@ -211,7 +214,7 @@ describe('a capture', () => {
     const { delivery, flow, write } = setUp({ when, packets: 4 });
     const file = new Slow();
     const capture = write(file);
-    for (let i = 0; i < 10; i += 2) delivery.take(some(2, i));
+    for (let i = 0; i < 10; i += 2) delivery.take(PacketBatch.of(some(2, i)));
     expect([flow.on, delivery.dropped]).toEqual([true, 6]);
     file.release();
     await turns();
@@ -225,10 +228,10 @@ describe('a capture', () => {
     const { delivery, write } = setUp({ when: 'drop-oldest' });
     const file = new Slow();
     const capture = write(file);
-    delivery.take(some(3));
+    delivery.take(PacketBatch.of(some(3)));
     capture.endWith();
     delivery.end();
-    delivery.take(some(1, 3));
+    delivery.take(PacketBatch.of(some(1, 3)));
     file.release();
     await capture.finished;
     expect(recordsOf(file.bytes)).toHaveLength(3);
@@ -245,7 +248,7 @@ describe('a capture', () => {
     file.destroy(new Error('no space'));
     await expect(capture.finished).rejects.toThrow('no space');
     await capture.settled;
-    delivery.take(some(1));
+    delivery.take(PacketBatch.of(some(1)));
     expect((await loop.next()).done).toBe(false);
     expect(flow.on).toBe(true);
     await expect(capture.end()).rejects.toThrow('no space');
@@ -275,7 +278,7 @@ describe('a capture', () => {
     const file = new Slow(1 << 20);
     file.open = true;
     const capture = write(file);
-    delivery.take(some(2));
+    delivery.take(PacketBatch.of(some(2)));
     capture.endWith(new Error('unreadable'));
     await expect(capture.finished).rejects.toThrow('unreadable');
     expect(recordsOf(file.bytes)).toHaveLength(2);
@@ -290,7 +293,7 @@ describe('a capture', () => {
     try {
       const { delivery, write } = setUp();
       const capture = write(process.stdout);
-      delivery.take(some(1));
+      delivery.take(PacketBatch.of(some(1)));
       await capture.end();
       expect(process.stdout.writableEnded).toBe(false);
       expect(written).toHaveBeenCalledTimes(3);
@@ -318,8 +321,8 @@ describe('the rotation of a capture', () => {
     const { all, next } = files();
     const { delivery, write } = setUp({ rotation: { bytes: 24 + 10 * size, next } });
     const capture = write(next(0));
-    delivery.take(some(25));
-    delivery.take(some(6, 25));
+    delivery.take(PacketBatch.of(some(25)));
+    delivery.take(PacketBatch.of(some(6, 25)));
     await capture.end();
     const counts = all.map(file => recordsOf(file.bytes).length);
     expect(counts.reduce((sum, count) => sum + count)).toBe(31);
@@ -333,7 +336,7 @@ describe('the rotation of a capture', () => {
     const { delivery, write } = setUp({ rotation: { bytes: 1024, next } });
     const capture = write(next(0));
     const large = packetOf(usual(0, '00'.repeat(2000)));
-    delivery.take([...some(1), large, large, ...some(1)]);
+    delivery.take(PacketBatch.of([...some(1), large, large, ...some(1)]));
     await capture.end();
     expect(all.map(file => recordsOf(file.bytes).length)).toEqual([1, 1, 1, 1]);
   });
@@ -351,7 +354,7 @@ describe('the rotation of a capture', () => {
       },
     });
     const capture = write(next(0));
-    delivery.take(some(30));
+    delivery.take(PacketBatch.of(some(30)));
     expect([flow.on, delivery.room]).toEqual([false, 0]);
     const before = capture.packets;
     await turns();
@@ -373,10 +376,10 @@ describe('the rotation of a capture', () => {
       const capture = write(next(0));
       vi.advanceTimersByTime(150_000);
       expect(all).toHaveLength(1);
-      delivery.take(some(2));
+      delivery.take(PacketBatch.of(some(2)));
       vi.advanceTimersByTime(60_000);
       expect([all.length, all[0]!.writableEnded]).toEqual([1, true]);
-      delivery.take(some(1, 2));
+      delivery.take(PacketBatch.of(some(1, 2)));
       expect([all.length, all[1]!.writableEnded]).toEqual([2, false]);
       vi.useRealTimers();
       await capture.end();
@@ -401,7 +404,7 @@ describe('the rotation of a capture', () => {
     const file = new Slow(1 << 20);
     file.open = true;
     const capture = write(file);
-    delivery.take(some(30));
+    delivery.take(PacketBatch.of(some(30)));
     await expect(capture.finished).rejects.toThrow(message);
     expect(flow.on).toBe(false);
     // The file that was full is whole all the same.

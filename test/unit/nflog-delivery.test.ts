@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { PacketBatch } from '../../src/nflog/batch.ts';
 import type { Packet } from '../../src/nflog/index.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 import { packetFlow } from '../support/nflog-message.ts';
@@ -25,8 +26,8 @@ describe('Delivery', () => {
   it("drops the oldest packets of a slow loop with 'drop-oldest'", async () => {
     const { delivery, flow } = setUp('drop-oldest');
     const iterator = delivery.iterate();
-    delivery.take(packets(1, 2, 3));
-    delivery.take(packets(4, 5, 6));
+    delivery.take(PacketBatch.of(packets(1, 2, 3)));
+    delivery.take(PacketBatch.of(packets(4, 5, 6)));
     expect(delivery.dropped).toBe(2);
     expect(flow.on).toBe(true);
     expect(await next(iterator, 4)).toEqual([3, 4, 5, 6]);
@@ -35,9 +36,9 @@ describe('Delivery', () => {
   it("drops the newest packets with 'drop-newest'", async () => {
     const { delivery } = setUp('drop-newest');
     const iterator = delivery.iterate();
-    delivery.take(packets(1, 2, 3));
-    delivery.take(packets(4, 5, 6));
-    delivery.take(packets(7));
+    delivery.take(PacketBatch.of(packets(1, 2, 3)));
+    delivery.take(PacketBatch.of(packets(4, 5, 6)));
+    delivery.take(PacketBatch.of(packets(7)));
     expect(delivery.dropped).toBe(3);
     expect(await next(iterator, 4)).toEqual([1, 2, 3, 4]);
   });
@@ -47,9 +48,9 @@ describe('Delivery', () => {
     expect(flow.on).toBe(false);
     const iterator = delivery.iterate();
     expect(flow.on).toBe(true);
-    delivery.take(packets(1, 2, 3));
+    delivery.take(PacketBatch.of(packets(1, 2, 3)));
     expect(delivery.room).toBe(1);
-    delivery.take(packets(4, 5));
+    delivery.take(PacketBatch.of(packets(4, 5)));
     expect(flow.on).toBe(false);
     expect(await next(iterator, 2)).toEqual([1, 2]);
     expect(flow.on).toBe(false);
@@ -62,7 +63,7 @@ describe('Delivery', () => {
     const { delivery, flow } = setUp('leave-to-kernel');
     delivery.iterate();
     const first = delivery.iterate();
-    delivery.take(packets(1, 2, 3));
+    delivery.take(PacketBatch.of(packets(1, 2, 3)));
     for await (const packet of first) {
       expect(packet).toBe(1);
       break;
@@ -89,7 +90,7 @@ describe('Delivery', () => {
     const { delivery } = setUp('drop-oldest');
     const [one, two] = [delivery.iterate(), delivery.iterate()];
     const results = [one.next(), two.next(), one.next()];
-    delivery.take(packets(1, 2, 3, 4));
+    delivery.take(PacketBatch.of(packets(1, 2, 3, 4)));
     expect((await Promise.all(results)).map(({ value }) => value)).toEqual([1, 2, 3]);
     expect(await next(two, 1)).toEqual([4]);
   });
@@ -102,7 +103,7 @@ describe('Delivery', () => {
     delivery.end();
     expect(await waiting).toEqual({ value: undefined, done: true });
     expect(await iterator.next()).toEqual({ value: undefined, done: true });
-    delivery.take(packets(1));
+    delivery.take(PacketBatch.of(packets(1)));
     expect(flow.on).toBe(false);
     expect(() => delivery.iterate()).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
     expect(() => delivery.onBatch(() => {})).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
@@ -122,11 +123,11 @@ describe('Delivery', () => {
 
   it('gives handlers whole batches, also those that came before the handler', async () => {
     const { delivery } = setUp('leave-to-kernel');
-    delivery.take(packets(1, 2));
+    delivery.take(PacketBatch.of(packets(1, 2)));
     const seen: unknown[] = [];
     delivery.onBatch(batch => void seen.push([...batch]));
     await new Promise(resolve => setImmediate(resolve));
-    delivery.take(packets(3));
+    delivery.take(PacketBatch.of(packets(3)));
     expect(seen).toEqual([[1, 2], [3]]);
     expect(delivery.room).toBe(Number.POSITIVE_INFINITY);
   });
@@ -134,9 +135,10 @@ describe('Delivery', () => {
   it('keeps tens of thousands in order while they are taken', async () => {
     const { delivery } = setUp('drop-newest', 100_000);
     const iterator = delivery.iterate();
-    for (let i = 0; i < 20; i++) delivery.take(packets(...Array.from({ length: 1000 }, (_, k) => i * 1000 + k)));
+    for (let i = 0; i < 20; i++)
+      delivery.take(PacketBatch.of(packets(...Array.from({ length: 1000 }, (_, k) => i * 1000 + k))));
     const taken = await next(iterator, 15_000);
-    delivery.take(packets(20_000));
+    delivery.take(PacketBatch.of(packets(20_000)));
     taken.push(...(await next(iterator, 5001)));
     expect(taken).toEqual(Array.from({ length: 20_001 }, (_, i) => i));
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { opt, u32be } from '../../src/codec/index.ts';
 import { PROPERTIES, packetAttributes, packetTable } from '../../src/nflog/attributes.ts';
+import { PacketBatch } from '../../src/nflog/batch.ts';
 import { RecordSink } from '../../src/nflog/sinks/records.ts';
 import { Random } from '../support/fuzz/random.ts';
 import { packetOf, type Raw } from '../support/nflog-message.ts';
@@ -51,7 +52,7 @@ function recordOf(keys: readonly string[]): unknown {
   const all = ['hook', 'inDevice', 'outDevice', 'physInDevice', 'physOutDevice', 'vlan', 'hardwareAddress'];
   const properties = PROPERTIES.filter(({ says }) => says.record !== 'never').map(({ key }) => key);
   const fields = [...all, 'etherType', 'conntrack', ...properties, 'summary', 'payload'] as never[];
-  new RecordSink(logger, { fields }, { name: 'web1', netns: 1 }).take([packet(keys)]);
+  new RecordSink(logger, { fields }, { name: 'web1', netns: 1 }).take(PacketBatch.of([packet(keys)]));
   return found;
 }
 

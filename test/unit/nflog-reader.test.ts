@@ -65,7 +65,7 @@ function setUp(room = () => Number.POSITIVE_INFINITY) {
     get room() {
       return room();
     },
-    take: packets => void batches.push(packets),
+    take: batch => void batches.push(batch.packets()),
     hearsLosses: true,
     lost: more => void losses.push(...more),
     fail: error => void failures.push(error),
@@ -73,7 +73,13 @@ function setUp(room = () => Number.POSITIVE_INFINITY) {
   const logger = { debug() {}, info() {}, warn: (_: object, text = '') => void warnings.push(text), error() {} };
   const devices = { nameOf: () => undefined };
   const observer = new Observer(logger);
-  const reader = new PacketReader({ socket, devices, receiver, observer, receiveBufferBytes: 1 << 20 });
+  const reader = new PacketReader({
+    socket,
+    surroundings: { devices },
+    receiver,
+    observer,
+    receiveBufferBytes: 1 << 20,
+  });
   reader.start();
   const sequences = () => batches.flat().map(packet => packet.sequence);
   return { socket, reader, batches, losses, failures, warnings, sequences };

@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import * as CT from '../../src/linux/nfnetlink_conntrack.ts';
 import * as C from '../../src/linux/nfnetlink_log.ts';
+import { PacketBatch } from '../../src/nflog/batch.ts';
 import type { Loss, Packet, RecordLogger, RecordOptions } from '../../src/nflog/index.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 import { RecordSink } from '../../src/nflog/sinks/records.ts';
@@ -28,7 +29,7 @@ function setUp(options: RecordOptions = {}, logger?: RecordLogger, name: string 
 
 const one = (packet: Packet, options: RecordOptions = {}) => {
   const { lines, delivery } = setUp(options);
-  delivery.take([packet]);
+  delivery.take(PacketBatch.of([packet]));
   return lines[0];
 };
 
@@ -208,7 +209,7 @@ describe('records of packets', () => {
     const ended = async (options: RecordOptions, logger?: RecordLogger) => {
       const { delivery, sink } = setUp(options, logger);
       const other = delivery.iterate();
-      delivery.take([packet(undefined)]);
+      delivery.take(PacketBatch.of([packet(undefined)]));
       expect((await other.next()).done).toBe(false);
       return sink.finished.catch((error: unknown) => error);
     };
@@ -229,7 +230,7 @@ describe('records of packets', () => {
     let made = 0;
     const counted = { ...quiet, debug: () => void made++, warn: () => void made++ };
     const { delivery } = setUp({ level: (rule: unknown) => rule as 'debug' }, counted);
-    delivery.take([packet('debug'), packet('warn')]);
+    delivery.take(PacketBatch.of([packet('debug'), packet('warn')]));
     expect(made).toBe(1);
   });
 
@@ -240,7 +241,7 @@ describe('records of packets', () => {
     const prefix = Buffer.from('\u009b2J\u202ea\u200b').toString('hex');
     const devices = { nameOf: () => 'eth\u2066\u009c' };
     const others = usual(0).filter(([type]) => type !== C.NFULA_PREFIX);
-    delivery.take([packetOf([...others, [C.NFULA_PREFIX, prefix]], 2, 5, { ...RECEIPT, devices })]);
+    delivery.take(PacketBatch.of([packetOf([...others, [C.NFULA_PREFIX, prefix]], 2, 5, { ...RECEIPT, devices })]));
     lose({ kind: 'datagrams', count: 1 });
     expect(lines.map(line => JSON.parse(line))).toMatchObject([
       { container: 'web\\u202e', prefix: '\\x9b2J\\u202ea\\u200b', inDevice: 'eth\\u2066\\x9c' },
@@ -264,10 +265,10 @@ describe('records of packets', () => {
 
   it('end, and do not begin where the level is off', async () => {
     const { lines, delivery, sink } = setUp();
-    delivery.take([packetOf(usual(0))]);
+    delivery.take(PacketBatch.of([packetOf(usual(0))]));
     await sink.end();
     await sink[Symbol.asyncDispose]();
-    delivery.take([packetOf(usual(1))]);
+    delivery.take(PacketBatch.of([packetOf(usual(1))]));
     expect([lines.length, sink.packets]).toEqual([1, 1]);
     let made = 0;
     const quiet: RecordLogger = {
@@ -278,7 +279,7 @@ describe('records of packets', () => {
       isLevelEnabled: level => level !== 'info',
     };
     const off = setUp({}, quiet);
-    off.delivery.take([packetOf(usual(0))]);
+    off.delivery.take(PacketBatch.of([packetOf(usual(0))]));
     expect(made).toBe(0);
   });
 
@@ -293,7 +294,7 @@ describe('records of packets', () => {
     };
     const { delivery, sink } = setUp({}, broken);
     const loop = delivery.iterate();
-    delivery.take([packetOf(usual(0)), packetOf(usual(1))]);
+    delivery.take(PacketBatch.of([packetOf(usual(0)), packetOf(usual(1))]));
     await expect(sink.finished).rejects.toThrow('disk full');
     expect((await loop.next()).value?.sequence).toBe(0);
     expect(sink.packets).toBe(0);

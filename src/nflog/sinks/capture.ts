@@ -1,10 +1,11 @@
 import { finished, type Writable } from 'node:stream';
 import { checkInteger, checkObject } from '../../codec/index.ts';
 import { type Path, StateError, typeError } from '../../errors.ts';
+import { PacketBatch } from '../batch.ts';
 import type { BacklogOptions } from '../config.ts';
-import type { Packet } from '../packet.ts';
+import { Chunks } from './chunks.ts';
 import { Backlog, type Consumer } from './delivery.ts';
-import type { CaptureFormat } from './pcap.ts';
+import type { CaptureFormat, Encoded } from './pcap.ts';
 
 /** A writable stream, as Node has them: a file, a pipe, `process.stdout`. */
 export interface WritableTarget {
@@ -116,6 +117,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
   readonly #format: CaptureFormat;
   readonly #rotation: Rotation | undefined;
   readonly #backlog: Backlog;
+  readonly #chunks = new Chunks();
   /** How to continue when there is room again, and how to leave. */
   #log: { resume(): void; detach(): void } | undefined;
   /** The file that is written; undefined between two files. */
@@ -168,10 +170,10 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     return this.#backlog.dropped;
   }
 
-  take(packets: readonly Packet[]): void {
+  take(batch: PacketBatch): void {
     if (this.#ending || this.#outcome.done) return;
-    if (this.busy) this.#backlog.push(packets);
-    else this.#write(packets);
+    if (this.busy) this.#backlog.push(batch.packets());
+    else this.#write(batch);
   }
 
   /**
@@ -184,7 +186,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
   }
 
   /** Writes as much as the Writable takes; the rest waits. */
-  #write(packets: readonly Packet[]): void {
+  #write(packets: PacketBatch): void {
     for (let next = 0; next < packets.length; ) {
       if (this.#writable === undefined) this.#open();
       if (this.#outcome.done) return;
@@ -194,8 +196,9 @@ export class CaptureSink implements Consumer, Capture, LogSink {
       }
       const left = (this.#rotation?.bytes ?? Number.POSITIVE_INFINITY) - this.#fileBytes;
       const only = this.#filePackets === 0;
-      const chunk = this.#format.encode(packets, next, Math.min(left, CHUNK), only || left >= CHUNK);
-      if (chunk.next === next) {
+      const force = only || left >= CHUNK;
+      const encoded = this.#format.encode(packets, next, Math.min(left, CHUNK), force, this.#chunks);
+      if (encoded.next === next) {
         // The file is not ended before its Writable has kept up: otherwise any number of files could be written at
         // once.
         if (this.#full) {
@@ -205,21 +208,26 @@ export class CaptureSink implements Consumer, Capture, LogSink {
         this.#close();
         continue;
       }
-      this.packets += chunk.next - next;
-      this.#filePackets += chunk.next - next;
-      next = chunk.next;
-      this.#put(chunk.bytes);
+      this.packets += encoded.next - next;
+      this.#filePackets += encoded.next - next;
+      next = encoded.next;
+      this.#put(encoded);
     }
   }
 
-  #keep(packets: readonly Packet[], from: number): void {
+  #keep(batch: PacketBatch, from: number): void {
+    const packets = batch.packets();
     this.#backlog.push(from === 0 ? packets : packets.slice(from));
   }
 
-  #put(bytes: Uint8Array): void {
-    this.bytes += bytes.length;
-    this.#fileBytes += bytes.length;
-    if (!this.#writable!.write(bytes)) this.#full = true;
+  #put({ chunk, length }: Encoded): void {
+    this.#count(length);
+    if (!this.#chunks.write(this.#writable!, chunk, length)) this.#full = true;
+  }
+
+  #count(bytes: number): void {
+    this.bytes += bytes;
+    this.#fileBytes += bytes;
   }
 
   #begin(writable: Writable): void {
@@ -243,7 +251,9 @@ export class CaptureSink implements Consumer, Capture, LogSink {
       this.#timer = setTimeout(() => this.#aged(), seconds * 1000);
       this.#timer.unref();
     }
-    this.#put(this.#format.begin());
+    const header = this.#format.begin();
+    this.#count(header.length);
+    if (!writable.write(header)) this.#full = true;
   }
 
   #drained(): void {
@@ -253,7 +263,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
 
   #resume(): void {
     if (this.#outcome.done) return;
-    if (this.#backlog.length > 0) this.#write(this.#backlog.take());
+    if (this.#backlog.length > 0) this.#write(PacketBatch.of(this.#backlog.take()));
     if (this.#ending) this.#endFile();
     else if (!this.busy) this.#log?.resume();
   }
@@ -328,7 +338,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     if (this.#opening || this.#outcome.done) return;
     this.#full = false;
     while (this.#backlog.length > 0 && !this.#opening && !this.#outcome.done) {
-      this.#write(this.#backlog.take());
+      this.#write(PacketBatch.of(this.#backlog.take()));
       this.#full = false;
     }
     if (this.#opening || this.#outcome.done) return;

@@ -1,8 +1,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { closedError } from '../../netlink/index.ts';
+import { PacketBatch } from '../batch.ts';
 import type { BacklogOptions } from '../config.ts';
 import type { Packet } from '../packet.ts';
 import type { Loss, Receiver } from '../reader.ts';
+import { onlyCounts } from './counting.ts';
 
 /** Packets that wait to be taken, and the policy for too many of them. */
 export class Backlog {
@@ -64,7 +66,8 @@ export interface Flow {
 
 /** Gets every packet, as all other consumers do. Its methods do not throw. */
 export interface Consumer {
-  take(packets: readonly Packet[]): void;
+  /** The batch is the consumer's only until this returns. */
+  take(batch: PacketBatch): void;
   /** It has no room now. If it gets packets all the same, it keeps or drops them by the log's policy. */
   readonly busy: boolean;
   /** Packets that the policy has thrown away. */
@@ -136,9 +139,10 @@ export class Delivery implements Receiver {
     else if (room >= this.#backlog.limit / 2) this.#flow.start();
   }
 
-  take(packets: readonly Packet[]): void {
-    for (const [consumer, inContext] of this.#consumers) inContext(() => consumer.take(packets));
+  take(batch: PacketBatch): void {
+    for (const [consumer, inContext] of this.#consumers) inContext(() => consumer.take(batch));
     if (!this.#ended && (this.#iterators.size > 0 || this.#consumers.size === 0)) {
+      const packets = batch.packets();
       let next = 0;
       while (next < packets.length && this.#waiting.length > 0) {
         this.#waiting.shift()!.resolve({ value: packets[next++]!, done: false });
@@ -194,15 +198,16 @@ export class Delivery implements Receiver {
   }
 
   onBatch(handler: BatchHandler): () => void {
+    const counts = onlyCounts(handler);
     // Its own consumer for each call: the same function given twice is two handlers.
-    const take = (packets: readonly Packet[]) => call(handler, packets);
+    const take = (batch: PacketBatch) => call(handler, counts ? new Array<Packet>(batch.length) : batch.packets());
     return this.attach({ take, busy: false, dropped: 0 }).detach;
   }
 
   /** Delivers the packets that came before there was a consumer. */
   #handOver(): void {
     if (this.#ended || this.#iterators.size > 0 || this.#consumers.size === 0 || this.#backlog.length === 0) return;
-    this.take(this.#backlog.take());
+    this.take(PacketBatch.of(this.#backlog.take()));
   }
 
   iterate(): AsyncIterableIterator<Packet> {

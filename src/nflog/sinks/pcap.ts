@@ -1,5 +1,6 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
-import { endOfPacket, type Packet, sourceOfPacket, startOfPacket, timeOf } from '../packet.ts';
+import type { PacketBatch } from '../batch.ts';
+import type { Chunk, Chunks } from './chunks.ts';
 
 /* The pcap file format (draft-ietf-opsawg-pcap), in the byte order of this host, which its magic number tells. */
 
@@ -19,10 +20,19 @@ export interface CaptureFormat {
   /** The beginning of a file. */
   begin(): Uint8Array;
   /**
-   * Writes packets from `first` on into a buffer of their own: as many as fit `limit` bytes, but one at least if
-   * `force`. `next` is the first one that did not fit.
+   * Writes packets from `first` on into a chunk of their own: as many as fit `limit` bytes, but one at least if
+   * `force`.
    */
-  encode(packets: readonly Packet[], first: number, limit: number, force: boolean): { bytes: Uint8Array; next: number };
+  encode(batch: PacketBatch, first: number, limit: number, force: boolean, chunks: Chunks): Encoded;
+}
+
+/** Packets in the form of a file. */
+export interface Encoded {
+  readonly chunk: Chunk;
+  /** So many bytes of the chunk. */
+  readonly length: number;
+  /** The first packet that did not fit. */
+  readonly next: number;
 }
 
 /** Packets unchanged, each with its time before it. Nothing is decoded. */
@@ -38,29 +48,21 @@ export class PcapFormat implements CaptureFormat {
     return header;
   }
 
-  encode(
-    packets: readonly Packet[],
-    first: number,
-    limit: number,
-    force: boolean,
-  ): { bytes: Uint8Array; next: number } {
+  encode(batch: PacketBatch, first: number, limit: number, force: boolean, chunks: Chunks): Encoded {
     let next = first;
     let size = 0;
-    for (; next < packets.length; next++) {
-      const packet = packets[next]!;
-      const more = size + RECORD_HEADER + endOfPacket(packet) - startOfPacket(packet);
+    for (; next < batch.length; next++) {
+      const more = size + RECORD_HEADER + batch.end(next) - batch.start(next);
       if (more > limit && !(force && next === first)) break;
       size = more;
     }
-    // The memory is not cleared: all of it is overwritten.
-    const bytes = Buffer.allocUnsafeSlow(size);
-    const view = new DataView(bytes.buffer);
+    const chunk = chunks.take(size);
     for (let i = first, to = 0; i < next; ) {
-      const end = runFrom(packets, i, next);
-      to = copyRun(packets, i, end, bytes, view, to);
+      const end = runFrom(batch, i, next);
+      to = copyRun(batch, i, end, chunk, to);
       i = end;
     }
-    return { bytes, next };
+    return { chunk, length: size, next };
   }
 }
 
@@ -68,35 +70,25 @@ export class PcapFormat implements CaptureFormat {
  * The end of the run that begins at packet `first`: packets that stand one behind the other in memory, with the 16
  * bytes of their nlmsghdr between them. A record's header has 16 bytes too.
  */
-function runFrom(packets: readonly Packet[], first: number, end: number): number {
-  const source = sourceOfPacket(packets[first]!);
+function runFrom(batch: PacketBatch, first: number, end: number): number {
+  const source = batch.source(first);
   let next = first + 1;
-  let at = endOfPacket(packets[first]!);
-  for (; next < end; next++) {
-    const packet = packets[next]!;
-    if (startOfPacket(packet) !== at + RECORD_HEADER || sourceOfPacket(packet) !== source) break;
-    at = endOfPacket(packet);
+  for (let at = batch.end(first); next < end; next++) {
+    if (batch.start(next) !== at + RECORD_HEADER || batch.source(next) !== source) break;
+    at = batch.end(next);
   }
   return next;
 }
 
 /** Copies a run at once, then writes a record's header over each nlmsghdr of the copy. */
-function copyRun(
-  packets: readonly Packet[],
-  first: number,
-  end: number,
-  into: Uint8Array,
-  view: DataView,
-  to: number,
-): number {
-  const from = startOfPacket(packets[first]!);
-  const last = endOfPacket(packets[end - 1]!);
-  into.set(sourceOfPacket(packets[first]!).bytes.subarray(from, last), to + RECORD_HEADER);
+function copyRun(batch: PacketBatch, first: number, end: number, { bytes, view }: Chunk, to: number): number {
+  const from = batch.start(first);
+  const last = batch.end(end - 1);
+  bytes.set(batch.source(first).bytes.subarray(from, last), to + RECORD_HEADER);
   for (let i = first; i < end; i++) {
-    const packet = packets[i]!;
-    const start = startOfPacket(packet);
-    const length = endOfPacket(packet) - start;
-    const time = timeOf(packet);
+    const start = batch.start(i);
+    const length = batch.end(i) - start;
+    const time = batch.time(i);
     const seconds = Math.floor(time / 1_000_000);
     const header = to + start - from;
     view.setUint32(header, seconds, HOST_IS_LITTLE_ENDIAN);

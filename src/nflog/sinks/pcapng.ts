@@ -1,7 +1,18 @@
-import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { HOST_IS_LITTLE_ENDIAN, type Source } from '../../codec/index.ts';
 import { printable } from '../../errors.ts';
-import { endOfPacket, type Packet, sourceOfPacket, startOfPacket, timeOf } from '../packet.ts';
-import { type CaptureFormat, LINKTYPE_NFLOG, SNAPLEN } from './pcap.ts';
+import {
+  NF_INET_LOCAL_OUT,
+  NF_INET_POST_ROUTING,
+  NF_NETDEV_EGRESS,
+  NFPROTO_ARP,
+  NFPROTO_NETDEV,
+} from '../../linux/netfilter.ts';
+import { NF_ARP_OUT } from '../../linux/netfilter_arp.ts';
+import { FILED, microsecondsAt, readPrefix } from '../attributes.ts';
+import type { PacketBatch } from '../batch.ts';
+import { NFGENMSG_LENGTH } from '../packet.ts';
+import { type Chunk, Chunks } from './chunks.ts';
+import { type CaptureFormat, type Encoded, LINKTYPE_NFLOG, SNAPLEN } from './pcap.ts';
 
 /*
  * The pcapng file format (draft-ietf-opsawg-pcapng), in the byte order of this host. A section header, an interface description for each
@@ -12,6 +23,7 @@ const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
 const INTERFACE_DESCRIPTION = 1;
 const ENHANCED_PACKET = 6;
 
+/** opt_endofopt, and its length. */
 const OPT_ENDOFOPT = 0;
 const OPT_COMMENT = 1;
 const SHB_USERAPPL = 4;
@@ -24,6 +36,8 @@ const OUTBOUND = 2;
 const EPB_FIXED = 28;
 const USUAL_BLOCK = 384;
 const U32 = 0x100000000;
+const NONE = new Uint8Array(0);
+const { slots: AT, starts } = FILED;
 const encoder = new TextEncoder();
 /**
  * A container can rename its devices and change prefixes at any time, so the texts are forgotten when there are too
@@ -31,24 +45,29 @@ const encoder = new TextEncoder();
  */
 const MAX_KNOWN = 4096;
 
-/** Blocks in a buffer that grows. */
+/** Blocks in a chunk, which is exchanged for a larger one when it is full. */
 class Blocks {
+  readonly #chunks: Chunks;
+  chunk: Chunk;
   bytes: Uint8Array;
   view: DataView;
   length = 0;
 
-  constructor(capacity: number) {
-    this.bytes = Buffer.allocUnsafeSlow(capacity);
-    this.view = new DataView(this.bytes.buffer);
+  constructor(chunks: Chunks, capacity: number) {
+    this.#chunks = chunks;
+    this.chunk = chunks.take(capacity);
+    this.bytes = this.chunk.bytes;
+    this.view = this.chunk.view;
   }
 
   /** Room for so many bytes more. */
   reserve(size: number): void {
     if (this.length + size <= this.bytes.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.bytes.length * 2, this.length + size));
-    larger.set(this.bytes.subarray(0, this.length));
-    this.bytes = larger;
-    this.view = new DataView(larger.buffer);
+    const larger = this.#chunks.take(Math.max(this.bytes.length * 2, this.length + size));
+    larger.bytes.set(this.bytes.subarray(0, this.length));
+    this.chunk = larger;
+    this.bytes = larger.bytes;
+    this.view = larger.view;
   }
 
   u16(value: number): void {
@@ -78,12 +97,18 @@ class Blocks {
     return start;
   }
   end(start: number): void {
-    this.u16(OPT_ENDOFOPT);
-    this.u16(0);
+    this.u32(OPT_ENDOFOPT);
     const size = this.length + 4 - start;
     this.view.setUint32(start + 4, size, HOST_IS_LITTLE_ENDIAN);
     this.u32(size);
   }
+}
+
+/** Whether the packet is on its way out of the namespace. */
+function isOutbound(family: number, hook: number): boolean {
+  if (family === NFPROTO_NETDEV) return hook === NF_NETDEV_EGRESS;
+  if (family === NFPROTO_ARP) return hook === NF_ARP_OUT;
+  return hook === NF_INET_LOCAL_OUT || hook === NF_INET_POST_ROUTING;
 }
 
 /** Packets unchanged, with their devices as interfaces, and prefix and losses as comments. */
@@ -94,6 +119,10 @@ export class PcapngFormat implements CaptureFormat {
   /** The next sequence number of each group. */
   readonly #expected = new Map<number, number>();
   #interfaceCount = 0;
+  /** The device of the last packet; another one can have its index in a packet that was received later. */
+  #device: { readonly index: number; readonly received: number; readonly id: number } | undefined;
+  /** The last prefix, as it came and as text. */
+  #prefix: { readonly raw: Uint8Array; readonly text: Uint8Array } = { raw: NONE, text: NONE };
 
   /** `origin` tells readers of the file where the packets come from. */
   constructor(origin: string) {
@@ -101,9 +130,8 @@ export class PcapngFormat implements CaptureFormat {
   }
 
   begin(): Uint8Array {
-    this.#interfaces.clear();
-    this.#interfaceCount = 0;
-    const blocks = new Blocks(1024);
+    this.#forget(0);
+    const blocks = new Blocks(new Chunks(), 1024);
     const start = blocks.begin(SECTION_HEADER);
     blocks.u32(BYTE_ORDER_MAGIC);
     blocks.u16(1);
@@ -117,68 +145,84 @@ export class PcapngFormat implements CaptureFormat {
     return blocks.bytes.subarray(0, blocks.length);
   }
 
-  encode(
-    packets: readonly Packet[],
-    first: number,
-    limit: number,
-    force: boolean,
-  ): { bytes: Uint8Array; next: number } {
-    const blocks = new Blocks(1024 + Math.min(limit, (packets.length - first) * USUAL_BLOCK));
+  encode(batch: PacketBatch, first: number, limit: number, force: boolean, chunks: Chunks): Encoded {
+    const blocks = new Blocks(chunks, 1024 + Math.min(limit, (batch.length - first) * USUAL_BLOCK));
     let next = first;
-    for (; next < packets.length; next++) {
-      const packet = packets[next]!;
+    for (; next < batch.length; next++) {
       const before = blocks.length;
       const interfaces = this.#interfaceCount;
-      this.#packet(blocks, packet);
+      this.#packet(blocks, batch, next);
       if (blocks.length > limit && !(force && next === first)) {
         // The packet goes to the next file, which describes its interface again.
         blocks.length = before;
         this.#forget(interfaces);
         break;
       }
-      const { group, sequence } = packet;
-      if (sequence !== undefined) this.#expected.set(group, (sequence + 1) >>> 0);
+      const sequence = starts[AT.sequence]!;
+      if (sequence !== 0) {
+        const { view } = batch.source(next);
+        this.#expected.set(view.getUint16(batch.start(next) + 2), (view.getUint32(sequence) + 1) >>> 0);
+      }
     }
-    return { bytes: blocks.bytes.subarray(0, blocks.length), next };
+    return { chunk: blocks.chunk, length: blocks.length, next };
   }
 
   #forget(from: number): void {
     if (this.#interfaceCount === from) return;
     for (const [name, id] of this.#interfaces) if (id >= from) this.#interfaces.delete(name);
     this.#interfaceCount = from;
+    this.#device = undefined;
   }
 
-  #packet(blocks: Blocks, packet: Packet): void {
-    const { prefix, hook } = packet;
-    const outbound = hook === 'output' || hook === 'postrouting' || hook === 'egress';
-    const device = outbound ? (packet.outDevice ?? packet.inDevice) : (packet.inDevice ?? packet.outDevice);
-    const id = this.#interface(blocks, device ?? '');
-    const comment = prefix === '' ? undefined : this.#text(prefix);
-    const losses = this.#lossBefore(packet);
-    const start = startOfPacket(packet);
-    const length = endOfPacket(packet) - start;
-    blocks.reserve(EPB_FIXED + length + 64 + (comment?.length ?? 0) + (losses?.length ?? 0));
+  /** Leaves the packet's attributes in the columns of `FILED`. */
+  #packet(blocks: Blocks, batch: PacketBatch, i: number): void {
+    const source = batch.source(i);
+    const start = batch.start(i);
+    const end = batch.end(i);
+    const length = end - start;
+    FILED.walk(source, start + NFGENMSG_LENGTH, end);
+    const { bytes, view } = source;
+    const header = starts[AT.header]!;
+    const outbound = header !== 0 && isOutbound(bytes[start]!, bytes[header + 2]!);
+    const [own, other] = outbound
+      ? [starts[AT.outDeviceIndex]!, starts[AT.inDeviceIndex]!]
+      : [starts[AT.inDeviceIndex]!, starts[AT.outDeviceIndex]!];
+    const device = own !== 0 ? own : other;
+    const id = this.#interface(blocks, batch, i, device === 0 ? 0 : view.getUint32(device));
+    const prefix = starts[AT.prefix]!;
+    const comment = prefix === 0 ? NONE : this.#comment(source, prefix, FILED.end(AT.prefix));
+    const losses = this.#lossBefore(view, start);
+    blocks.reserve(EPB_FIXED + length + 64 + comment.length + losses.length);
 
     const block = blocks.begin(ENHANCED_PACKET);
-    const time = timeOf(packet);
+    const timestamp = starts[AT.timestamp]!;
+    const time = timestamp === 0 ? batch.received(i) : microsecondsAt(view, timestamp);
     blocks.u32(id);
     blocks.u32(Math.floor(time / U32));
     blocks.u32(time % U32);
     blocks.u32(length);
     blocks.u32(length);
-    blocks.raw(sourceOfPacket(packet).bytes.subarray(start, start + length));
-    if (comment !== undefined) blocks.option(OPT_COMMENT, comment);
-    if (losses !== undefined) blocks.option(OPT_COMMENT, losses);
+    blocks.raw(bytes.subarray(start, end));
+    if (comment.length > 0) blocks.option(OPT_COMMENT, comment);
+    if (losses.length > 0) blocks.option(OPT_COMMENT, losses);
     blocks.u16(EPB_FLAGS);
     blocks.u16(4);
     blocks.u32(outbound ? OUTBOUND : INBOUND);
     blocks.end(block);
   }
 
-  /** The number of the device in this file; its description is written when it comes first. */
-  #interface(blocks: Blocks, device: string): number {
-    const known = this.#interfaces.get(device);
-    if (known !== undefined) return known;
+  /** The number of the device in this file; its description is written when it comes first. Index 0 is no device. */
+  #interface(blocks: Blocks, batch: PacketBatch, i: number, index: number): number {
+    const received = batch.received(i);
+    const last = this.#device;
+    if (last !== undefined && last.index === index && last.received === received) return last.id;
+    const name = index === 0 ? '' : (batch.devices(i).nameOf(index, received) ?? `if${index}`);
+    const id = this.#interfaces.get(name) ?? this.#describe(blocks, name);
+    this.#device = { index, received, id };
+    return id;
+  }
+
+  #describe(blocks: Blocks, device: string): number {
     const name = this.#text(device === '' ? 'none' : device);
     const description = this.#text(this.#origin);
     blocks.reserve(64 + name.length + description.length);
@@ -194,12 +238,30 @@ export class PcapngFormat implements CaptureFormat {
     return id;
   }
 
-  #lossBefore({ group, sequence }: Packet): Uint8Array | undefined {
+  /** The prefix as printable text. Most packets have the prefix of the one before. */
+  #comment(source: Source, start: number, end: number): Uint8Array {
+    const { bytes } = source;
+    const prefix = this.#prefix;
+    if (end - start === prefix.raw.length) {
+      let i = 0;
+      while (i < prefix.raw.length && prefix.raw[i] === bytes[start + i]) i++;
+      if (i === prefix.raw.length) return prefix.text;
+    }
+    const text = readPrefix(source, start, end);
+    this.#prefix = { raw: bytes.slice(start, end), text: text === '' ? NONE : this.#text(text) };
+    return this.#prefix.text;
+  }
+
+  #lossBefore(view: DataView, start: number): Uint8Array {
+    const at = starts[AT.sequence]!;
+    if (at === 0) return NONE;
+    const group = view.getUint16(start + 2);
     const expected = this.#expected.get(group);
-    if (expected === undefined || sequence === undefined || sequence === expected) return undefined;
+    const sequence = view.getUint32(at);
+    if (expected === undefined || sequence === expected) return NONE;
     const lost = (sequence - expected) >>> 0;
     // A lower number means that the kernel has begun to count again.
-    if (lost >= 0x80000000) return undefined;
+    if (lost >= 0x80000000) return NONE;
     return encoder.encode(`${lost} packets of group ${group} are missing before this one`);
   }
 

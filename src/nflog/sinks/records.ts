@@ -3,6 +3,7 @@ import { printable, printableOutput, rangeError, typeError } from '../../errors.
 import type { Logger } from '../../observe.ts';
 import { PLAIN, type Redact, type Redactor, redactAddress, redactorOf } from '../address.ts';
 import { PROPERTIES, type PropertyField } from '../attributes.ts';
+import type { PacketBatch } from '../batch.ts';
 import type { Conntrack, ConntrackTuple } from '../conntrack.ts';
 import type { Headers } from '../headers/headers.ts';
 import { summarize } from '../headers/summary.ts';
@@ -353,10 +354,12 @@ export class RecordSink implements Consumer, LogSink {
     return this.#outcome.settled;
   }
 
-  take(packets: readonly Packet[]): void {
+  take(batch: PacketBatch): void {
     const logger = this.#logger!;
     if (this.#outcome.done || (this.#level !== undefined && logger.isLevelEnabled?.(this.#level) === false)) return;
     try {
+      // Records have copies of everything; a function that chooses levels may keep the packets.
+      const packets = this.#choose === undefined ? batch.passing() : batch.packets();
       for (const packet of packets) {
         const rule = this.#needsRule ? packet.rule : undefined;
         const level = this.#level ?? this.#levelFor(rule, packet);

@@ -3,11 +3,13 @@ import { SK_MEMINFO_DROPS } from '../../../src/linux/sock_diag.ts';
 import { SO_MEMINFO } from '../../../src/linux/socket.ts';
 import { Exchange, NLMSG_HDRLEN } from '../../../src/netlink/index.ts';
 import { runNow } from '../../../src/netlink/operation.ts';
+import { PacketBatch } from '../../../src/nflog/batch.ts';
 import { summarize } from '../../../src/nflog/headers/summary.ts';
 import type { RecordField } from '../../../src/nflog/index.ts';
 import { NflogOperations } from '../../../src/nflog/operations.ts';
 import { Packet } from '../../../src/nflog/packet.ts';
 import { type LogSocket, PacketReader } from '../../../src/nflog/reader.ts';
+import { Chunks } from '../../../src/nflog/sinks/chunks.ts';
 import { PcapFormat } from '../../../src/nflog/sinks/pcap.ts';
 import { PcapngFormat } from '../../../src/nflog/sinks/pcapng.ts';
 import { RecordSink } from '../../../src/nflog/sinks/records.ts';
@@ -185,11 +187,12 @@ class OutputTarget implements Target {
     SURROUNDINGS.read(random, input, (source, start, end, reading) => {
       const packets = [new Packet(source, start, end, receipt), new Packet(source, start, end, receipt)];
       this.#reading = reading;
-      sink.take(packets);
+      const batch = PacketBatch.of(packets);
+      sink.take(batch);
       for (const format of [new PcapFormat(), new PcapngFormat('web1')]) {
-        const { bytes, next } = format.encode(packets, 0, 1 << 20, true);
+        const { chunk, length, next } = format.encode(batch, 0, 1 << 20, true, new Chunks());
         if (next !== 2) throw new Error(`${next} of two packets were written`);
-        reading.add(bytes);
+        reading.add(chunk.bytes.subarray(0, length));
       }
     });
   }
@@ -279,8 +282,8 @@ class DatagramTarget implements Target {
   constructor() {
     const receiver = {
       room: Number.POSITIVE_INFINITY,
-      take: (packets: readonly Packet[]) => {
-        this.#taken = packets;
+      take: (batch: PacketBatch) => {
+        this.#taken = batch.packets();
       },
       hearsLosses: true,
       lost() {},
@@ -291,7 +294,7 @@ class DatagramTarget implements Target {
     const socket = this.#socket;
     this.#reader = new PacketReader({
       socket,
-      devices,
+      surroundings: { devices },
       receiver,
       observer: new Observer(),
       receiveBufferBytes: 1 << 20,
@@ -335,7 +338,7 @@ class AnswerTarget implements Target {
     const socket = this.#socket;
     const reader = new PacketReader({
       socket,
-      devices,
+      surroundings: { devices },
       receiver,
       observer: new Observer(),
       receiveBufferBytes: 1 << 20,

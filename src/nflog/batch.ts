@@ -1,0 +1,171 @@
+import type { Source } from '../codec/index.ts';
+import { microsecondsAt, TIMESTAMP } from './attributes.ts';
+import type { DeviceNames } from './devices.ts';
+import {
+  endOfPacket,
+  NFGENMSG_LENGTH,
+  Packet,
+  type Receipt,
+  type RuleResolver,
+  receiptOfPacket,
+  sourceOfPacket,
+  startOfPacket,
+} from './packet.ts';
+import { Place } from './slab.ts';
+
+/** What the packets of one log have in common. */
+export interface Surroundings {
+  readonly devices: DeviceNames;
+  readonly ruleOf?: RuleResolver | undefined;
+}
+
+const NO_DEVICES: Surroundings = { devices: { nameOf: () => undefined } };
+
+/**
+ * Packets that were read together, as columns: where each begins and ends. Consumers that only count, or write files, need no more. The
+ * others ask for the packets themselves, and the memory is theirs from then on.
+ *
+ * A batch is read anew when all consumers have had it, so none of them may hold it.
+ */
+export class PacketBatch {
+  readonly #surroundings: Surroundings;
+  readonly #place = new Place();
+  #starts = new Int32Array(256);
+  #ends = new Int32Array(256);
+  /** Of each datagram: its memory, its first packet, and when it was received. */
+  #sources: Source[] = [];
+  #firsts: number[] = [];
+  #times: number[] = [];
+  /** The datagram that was looked at last: packets are looked at in their order. */
+  #datagram = 0;
+  #packets: readonly Packet[] | undefined;
+  /** Columns filled from packets; only of a batch that was made of packets. */
+  #filled = true;
+  length = 0;
+
+  constructor(surroundings: Surroundings = NO_DEVICES) {
+    this.#surroundings = surroundings;
+  }
+
+  /** Packets that have waited in a backlog. */
+  static of(packets: readonly Packet[]): PacketBatch {
+    const batch = new PacketBatch();
+    batch.#packets = packets;
+    batch.#filled = false;
+    batch.length = packets.length;
+    return batch;
+  }
+
+  /** A datagram begins; its packets follow by `add`. */
+  begin(source: Source, start: number, end: number, microseconds: number): void {
+    this.#place.add(source, start, end);
+    this.#sources.push(source);
+    this.#firsts.push(this.length);
+    this.#times.push(microseconds);
+  }
+
+  add(start: number, end: number): void {
+    const { length } = this;
+    if (length === this.#starts.length) this.#grow(length * 2);
+    this.#starts[length] = start;
+    this.#ends[length] = end;
+    this.length = length + 1;
+  }
+
+  #grow(size: number): void {
+    const [starts, ends] = [this.#starts, this.#ends];
+    this.#starts = new Int32Array(size);
+    this.#ends = new Int32Array(size);
+    this.#starts.set(starts);
+    this.#ends.set(ends);
+  }
+
+  /** The packets as objects, which anybody may keep. */
+  packets(): readonly Packet[] {
+    this.#packets ??= this.passing();
+    return this.#packets;
+  }
+
+  /** The packets as objects for consumers that let go of them at once: the memory is read over afterwards. */
+  passing(): readonly Packet[] {
+    if (this.#packets !== undefined) return this.#packets;
+    const { devices, ruleOf } = this.#surroundings;
+    const packets: Packet[] = [];
+    for (let datagram = 0; datagram < this.#firsts.length; datagram++) {
+      const source = this.#sources[datagram]!;
+      const receipt: Receipt = { microseconds: this.#times[datagram]!, devices, ruleOf };
+      const end = this.#firsts[datagram + 1] ?? this.length;
+      for (let i = this.#firsts[datagram]!; i < end; i++) {
+        packets.push(new Packet(source, this.#starts[i]!, this.#ends[i]!, receipt));
+      }
+    }
+    return packets;
+  }
+
+  /** Ready for the next datagrams. Memory of which nobody has packets is read over. */
+  clear(): void {
+    this.#place.clear(this.#packets === undefined);
+    this.#packets = undefined;
+    this.#sources.length = 0;
+    this.#firsts.length = 0;
+    this.#times.length = 0;
+    this.#datagram = 0;
+    this.length = 0;
+  }
+
+  #fill(): void {
+    this.#filled = true;
+    this.length = 0;
+    for (const packet of this.#packets!) {
+      this.#sources.push(sourceOfPacket(packet));
+      this.#firsts.push(this.length);
+      this.#times.push(receiptOfPacket(packet).microseconds);
+      this.add(startOfPacket(packet), endOfPacket(packet));
+    }
+  }
+
+  #datagramOf(i: number): number {
+    if (!this.#filled) this.#fill();
+    const firsts = this.#firsts;
+    let datagram = this.#datagram;
+    if (i < firsts[datagram]!) datagram = 0;
+    while (datagram + 1 < firsts.length && firsts[datagram + 1]! <= i) datagram++;
+    this.#datagram = datagram;
+    return datagram;
+  }
+
+  /** The memory of a packet. */
+  source(i: number): Source {
+    return this.#sources[this.#datagramOf(i)]!;
+  }
+
+  /** Where a packet's nfgenmsg begins. */
+  start(i: number): number {
+    if (!this.#filled) this.#fill();
+    return this.#starts[i]!;
+  }
+
+  /** Where a packet ends. */
+  end(i: number): number {
+    if (!this.#filled) this.#fill();
+    return this.#ends[i]!;
+  }
+
+  /** The kernel's time of a packet, or the time of receipt if the kernel sent none; in microseconds since 1970. */
+  time(i: number): number {
+    const datagram = this.#datagramOf(i);
+    const source = this.#sources[datagram]!;
+    const at = TIMESTAMP.find(source, this.#starts[i]! + NFGENMSG_LENGTH, this.#ends[i]!);
+    return at === 0 ? this.#times[datagram]! : microsecondsAt(source.view, at);
+  }
+
+  /** When a packet was received, in microseconds since 1970. */
+  received(i: number): number {
+    return this.#times[this.#datagramOf(i)]!;
+  }
+
+  /** Who knows the names of a packet's devices. */
+  devices(i: number): DeviceNames {
+    return this.#packets === undefined ? this.#surroundings.devices : receiptOfPacket(this.#packets[i]!).devices;
+  }
+}

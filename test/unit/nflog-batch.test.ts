@@ -1,0 +1,205 @@
+import { createWriteStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import fc from 'fast-check';
+import { describe, expect, it, test } from 'vitest';
+import { sourceOf } from '../../src/codec/index.ts';
+import { PacketBatch } from '../../src/nflog/batch.ts';
+import { Chunks } from '../../src/nflog/sinks/chunks.ts';
+import { onlyCounts } from '../../src/nflog/sinks/counting.ts';
+import { freeFrom, slabWithRoom, useUntil } from '../../src/nflog/slab.ts';
+
+/** Writes a datagram of one packet into the slab, as a reader does. */
+function read(batch: PacketBatch, fill: number, length = 64): void {
+  const source = slabWithRoom();
+  const start = freeFrom();
+  source.bytes.fill(fill, start, start + length);
+  batch.begin(source, start, useUntil(start + length), 1);
+  batch.add(start, start + length);
+}
+
+const bytesOf = (packets: PacketBatch): number[][] =>
+  packets.packets().map(packet => [...new Uint8Array(packet.copy().payload)]);
+
+describe('the memory of a batch', () => {
+  it('is read over when no packet was made of it', () => {
+    const batch = new PacketBatch();
+    const before = freeFrom();
+    for (let i = 0; i < 100; i++) {
+      read(batch, i);
+      read(batch, i);
+      batch.clear();
+      expect(freeFrom()).toBe(before);
+    }
+  });
+
+  it('belongs to its packets when they were asked for', () => {
+    const batch = new PacketBatch();
+    read(batch, 1);
+    const end = freeFrom();
+    batch.packets();
+    batch.clear();
+    expect(freeFrom()).toBe(end);
+  });
+
+  it('is read over behind consumers that let packets go', () => {
+    const batch = new PacketBatch();
+    const before = freeFrom();
+    read(batch, 1);
+    expect(batch.passing()).toHaveLength(1);
+    batch.clear();
+    expect(freeFrom()).toBe(before);
+  });
+
+  it('is not read over while another batch stands behind it or in it', () => {
+    const [one, two] = [new PacketBatch(), new PacketBatch()];
+    read(one, 1);
+    read(two, 2);
+    read(one, 3);
+    const end = freeFrom();
+    one.clear();
+    expect(freeFrom()).toBe(end);
+    two.clear();
+    expect(freeFrom()).toBe(end);
+  });
+
+  it('never changes under a packet that is kept, whatever several logs read, deliver and drop', () => {
+    /** Which batch does what: 0 to 2 read, 3 to 5 count and clear, 6 to 8 keep and clear. */
+    const step = fc.record({ what: fc.nat(8), length: fc.integer({ min: 20, max: 90_000 }) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), steps => {
+        const batches = [new PacketBatch(), new PacketBatch(), new PacketBatch()];
+        const pending: { fill: number; length: number }[][] = [[], [], []];
+        const kept: { bytes: Uint8Array; fill: number; length: number }[] = [];
+        for (const [i, { what, length }] of steps.entries()) {
+          const which = what % 3;
+          const batch = batches[which]!;
+          const fill = 1 + (i % 255);
+          if (what < 3) {
+            read(batch, fill, length);
+            pending[which]!.push({ fill, length });
+            continue;
+          }
+          expect(batch.length).toBe(pending[which]!.length);
+          for (const [k, one] of pending[which]!.entries()) {
+            const bytes = batch.source(k).bytes.subarray(batch.start(k), batch.end(k));
+            expect(bytes).toHaveLength(one.length);
+            if (what >= 6) kept.push({ bytes, ...one });
+            else expect(bytes.every(byte => byte === one.fill)).toBe(true);
+          }
+          if (what >= 6) batch.packets();
+          batch.clear();
+          pending[which] = [];
+        }
+        for (const { bytes, fill } of kept) expect(bytes.every(byte => byte === fill)).toBe(true);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('is that of its packets when a batch is made of packets', () => {
+    const source = sourceOf(new Uint8Array(200));
+    const first = new PacketBatch();
+    first.begin(source, 0, 100, 7);
+    first.add(16, 50);
+    first.add(66, 100);
+    first.begin(source, 100, 200, 8);
+    first.add(116, 200);
+    const again = PacketBatch.of(first.packets());
+    for (const batch of [first, again]) {
+      expect(batch.length).toBe(3);
+      expect([0, 1, 2].map(i => [batch.start(i), batch.end(i), batch.received(i)])).toEqual([
+        [16, 50, 7],
+        [66, 100, 7],
+        [116, 200, 8],
+      ]);
+      expect([2, 0, 1].map(i => batch.source(i))).toEqual([source, source, source]);
+    }
+    expect(bytesOf(again)).toHaveLength(3);
+  });
+});
+
+describe('a handler only counts', () => {
+  let count = 0;
+  const lists: unknown[] = [];
+  const p$ = 1;
+  test.each<[string, (packets: readonly unknown[]) => unknown]>([
+    [
+      'it adds lengths',
+      packets => {
+        count += packets.length;
+      },
+    ],
+    ['it asks twice', packets => packets.length > 1 && packets.length],
+    ['it takes nothing', () => count++],
+    ['its name is part of other names', p => [p.length, p$, lists.length].length],
+    ['it waits', async packets => void (await packets.length)],
+  ])('when %s', (_, handler) => expect(onlyCounts(handler)).toBe(true));
+
+  function declared(packets: readonly unknown[]) {
+    // biome-ignore lint/complexity/noArguments: it is what an arrow function lacks
+    lists.push(packets.length, arguments);
+  }
+  test.each<[string, (...packets: never[]) => unknown]>([
+    ['it keeps the list', (packets: unknown) => lists.push(packets)],
+    ['it keeps the list and counts', (packets: unknown[]) => lists.push([packets.length, packets])],
+    ['it spreads the list', (packets: unknown[]) => lists.push(...packets)],
+    ['it takes a packet', (packets: unknown[]) => packets[0]],
+    [
+      'it goes through the packets',
+      (packets: unknown[]) => {
+        for (const packet of packets) lists.push(packet);
+      },
+    ],
+    ['it calls a method', (packets: unknown[]) => packets.map(() => 1)],
+    ['it hands the list on', (packets: unknown[]) => queueMicrotask(() => lists.push(packets))],
+    ['it has a similar property', (packets: { lengths: number }) => packets.lengths],
+    ['it has another parameter', (packets: unknown[], other: unknown) => [packets.length, other]],
+    ['it takes the list apart', ({ length }: unknown[]) => length],
+    ['it takes the rest', (...all: unknown[]) => all.length],
+    ['it has a default', (packets: unknown[] = []) => packets.length],
+    ['it is declared', declared],
+    ['it is bound', declared.bind(undefined)],
+    ['it is of the runtime', console.log],
+    ['it evaluates text', (packets: unknown[]) => [packets.length, 'eval']],
+    [
+      'its name is written otherwise',
+      new Function('return packets => [packets.length, p\\u0061ckets]')() as () => void,
+    ],
+    ['it is a proxy', new Proxy((packets: unknown[]) => packets.length, {})],
+  ])('but not when %s', (_, handler) => expect(onlyCounts(handler as (packets: never) => unknown)).toBe(false));
+});
+
+describe('the memory of chunks', () => {
+  it('is used again when a file has been written', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'netsteer-unit-'));
+    try {
+      const file = join(folder, 'file');
+      const stream = createWriteStream(file);
+      const chunks = new Chunks();
+      const chunk = chunks.take(100);
+      chunk.bytes.fill(65);
+      expect(chunks.take(100)).not.toBe(chunk);
+      chunks.write(stream, chunk, 3);
+      await new Promise(resolve => stream.write('', resolve));
+      expect(chunks.take(90)).toBe(chunk);
+      stream.end();
+      await finished(stream);
+      expect(readFileSync(file, 'utf8')).toBe('AAA');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('is never used again when it went to another Writable, which may keep it', async () => {
+    const stream = new PassThrough();
+    const chunks = new Chunks();
+    const chunk = chunks.take(100);
+    chunks.write(stream, chunk, 3);
+    stream.resume().end();
+    await finished(stream);
+    expect(chunks.take(100)).not.toBe(chunk);
+  });
+});
