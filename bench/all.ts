@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { ROOT } from '../test/support/native.ts';
 import { pageOf, readmeNumbers, withNumbers } from './page.ts';
 import { writePlot } from './plot.ts';
@@ -26,6 +26,8 @@ const RUNS: readonly (readonly [name: string, guest: string])[] = [
 ];
 
 const RESULTS = join(ROOT, 'bench/results/all.json');
+/** Where the results of other kinds of machines are, if somebody has brought them: `all --json FILE` writes them there. */
+const FOLDER = dirname(RESULTS);
 const PAGE = join(ROOT, 'docs/benchmarks.md');
 const README = join(ROOT, 'README.md');
 
@@ -60,10 +62,18 @@ export async function runAll(quick: boolean, file: string | undefined): Promise<
 
 /** Writes docs/benchmarks.md, its pictures and the README's numbers from bench/results/all.json. */
 export function writePages(): void {
-  const collection = JSON.parse(readFileSync(RESULTS, 'utf8')) as Collection;
-  writeFileSync(PAGE, pageOf(collection));
-  for (const { report } of collection.runs) if (report !== undefined) writePlot(report, dirname(PAGE));
-  writeFileSync(README, withNumbers(readFileSync(README, 'utf8'), readmeNumbers(collection)));
+  const collections = readCollections();
+  writeFileSync(PAGE, pageOf(collections));
+  for (const { report } of collections[0]!.runs) if (report !== undefined) writePlot(report, dirname(PAGE));
+  writeFileSync(README, withNumbers(readFileSync(README, 'utf8'), readmeNumbers(collections)));
+}
+
+/** One for each kind of machine, this one first. */
+export function readCollections(): Collection[] {
+  const others = readdirSync(FOLDER).filter(file => file.endsWith('.json') && file !== basename(RESULTS));
+  return [RESULTS, ...others.sort().map(file => join(FOLDER, file))].map(
+    file => JSON.parse(readFileSync(file, 'utf8')) as Collection,
+  );
 }
 
 async function runOne(name: string, guest: string, quick: boolean): Promise<Run> {

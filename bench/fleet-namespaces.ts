@@ -4,6 +4,9 @@ import { Transaction } from 'netsteer/nftables';
 import type { Sample } from './harness.ts';
 import { finished, scratch, timedCommand } from './programs.ts';
 
+/** Rounds until V8 has compiled what a service that has run for a while would have compiled. */
+export const WARM_UP = 6;
+
 /** Namespaces that stand for containers; each run finds them empty. */
 export class Namespaces {
   readonly all: readonly NetNs[];
@@ -68,6 +71,9 @@ export async function shellLoop(script: string, lines: readonly string[]): Promi
   return timedCommand({ program: 'sh', parameters: ['-c', script], netns: NetNs.home(), input });
 }
 
+/** Namespaces of its own that the floor begins with; as many as there are, at most. */
+const WARM_NAMESPACES = 100;
+
 /** native/floor-fleet sends the same datagram in each. */
 export async function timedFleetFloor(
   program: string,
@@ -77,7 +83,7 @@ export async function timedFleetFloor(
 ): Promise<Sample> {
   const input = scratch('fleet-paths');
   writeFileSync(input, `${paths.join('\n')}\n`);
-  const parameters = [String(protocol), file];
+  const parameters = [String(protocol), file, String(Math.min(WARM_NAMESPACES, WARM_UP * paths.length))];
   const { stdout } = await finished(program, parameters, { program, parameters, netns: NetNs.home(), input }, true);
   const { nanoseconds, cpuMicroseconds, p50, p99 } = JSON.parse(stdout) as {
     nanoseconds: number;

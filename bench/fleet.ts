@@ -3,7 +3,7 @@ import { type Container, Fleet, NetNs, Nftables } from 'netsteer';
 import { NETLINK_NETFILTER } from 'netsteer/netlink';
 import { ip, log, redirect, Transaction, tcp } from 'netsteer/nftables';
 import { fleetOfServers, hasIpvs } from './fleet-ipvs.ts';
-import { Namespaces, shellLoop, timedFleetFloor } from './fleet-namespaces.ts';
+import { Namespaces, shellLoop, timedFleetFloor, WARM_UP } from './fleet-namespaces.ts';
 import { compare, type Program, type Result, timed } from './harness.ts';
 import { compiled, missing, scratch, versionOf, writeDatagrams } from './programs.ts';
 
@@ -13,9 +13,6 @@ const ADDRESS = '10.10.0.100';
 const GROUP = 5;
 /** Programs that are started for each container take minutes for more. */
 const MOST_WITH_A_PROCESS_EACH = 1_000;
-
-/** Rounds until V8 has compiled what a service that has run for a while would have compiled. */
-const WARM_UP = 6;
 
 /** What each container gets: a table, a nat chain, three redirects and a log rule. */
 function desired(): Transaction {
@@ -62,7 +59,7 @@ export async function fleet(quick: boolean): Promise<{ results: Result[]; versio
   if (!rules) missing('nf_tables', 'this kernel has no family ip');
   if (!servers) missing('IPVS', 'this kernel has none (--guest uml, or for behaviour --guest qemu)');
   const results: Result[] = [];
-  for (const count of quick ? [10, 100, 1_000] : [10, 100, 1_000, 5_000]) {
+  for (const count of quick ? [10, 100, 1_000] : [10, 100, 1_000, 5_000, 10_000]) {
     const namespaces = new Namespaces(count);
     try {
       if (rules) results.push(...(await programming(count, namespaces, versions, quick)));

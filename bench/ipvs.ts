@@ -22,12 +22,14 @@ import {
   timedFloor,
   timedScript,
   versionOf,
+  type Warm,
   writeDatagrams,
 } from './programs.ts';
 import { Recorder } from './record.ts';
 
 /** Milliseconds for the kernel to clear up behind a namespace with a full table. */
 const REST = 300;
+const WARM_UP = 4;
 
 interface Context {
   readonly servers: VirtualServer[];
@@ -90,19 +92,24 @@ async function loading(name: string, context: Context): Promise<Result[]> {
     const single = await recorded(async handle => {
       for (const operation of operations) await one(handle, operation);
     });
+    // As many rounds as `filling` has behind it when the first one counts.
+    const warm: Warm = { rounds: 2 * WARM_UP + 1, where: 'new' };
     for (const [label, datagrams] of [
       ['floor', batched],
       ['floor, one by one', single],
     ] as const) {
       const file = writeDatagrams(label, datagrams);
-      programs.push({ name: label, run: () => inNew((_, netns) => timedFloor(floor, NETLINK_GENERIC, file, netns)) });
+      programs.push({
+        name: label,
+        run: () => inNew((_, netns) => timedFloor(floor, NETLINK_GENERIC, file, netns, warm)),
+      });
     }
   }
   // What is warm shall stay so: a full collection would take the code that has been optimized.
   return compare(`load/${name}`, programs, {
     operations: operations.length,
     rounds,
-    warmUp: 4,
+    warmUp: WARM_UP,
     rest: REST,
   });
 }
@@ -141,7 +148,8 @@ async function listing(name: string, context: Context): Promise<Result[]> {
     if (floor !== undefined) {
       const datagrams = await recorded(other => other.services({ destinations: true }), netns);
       const file = writeDatagrams('ipvs-list', datagrams);
-      programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_GENERIC, file, netns) });
+      const warm: Warm = { rounds: 5, where: 'here' };
+      programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_GENERIC, file, netns, warm) });
     }
     return compare(`list/${name}`, programs, { operations: operations.length, rounds, warmUp: 2 });
   });
@@ -189,7 +197,8 @@ async function oneChange(count: number, { operations, servers, ipvsadm, floor, r
         for (let i = 0; i < count; i++) await other.setDestination(service, server(1 + (i % 100)));
       }, netns);
       const file = writeDatagrams('ipvs-set', datagrams);
-      programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_GENERIC, file, netns) });
+      const warm: Warm = { rounds: 3, where: 'here' };
+      programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_GENERIC, file, netns, warm) });
     }
     const results = await compare('one-change', programs, { operations: count, rounds });
     if (!ipvsadm) return results;

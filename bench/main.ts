@@ -1,7 +1,8 @@
 import { ROOT } from '../test/support/native.ts';
 import { runAll, writePages } from './all.ts';
 import { Unavailable } from './harness.ts';
-import { ALL, BENCHMARKS, GUESTS, type Options, PAGES, readOptions } from './options.ts';
+import { ALL, BENCHMARKS, COMPARE, GUESTS, type Options, PAGES, readOptions } from './options.ts';
+import { printPairs } from './pairs.ts';
 import { writePlot } from './plot.ts';
 import { compiled } from './programs.ts';
 import { printReport, type Report, reportOf, writeReport } from './report.ts';
@@ -17,7 +18,8 @@ async function main(): Promise<number> {
   if (options === undefined) {
     const names = [ALL, PAGES, ...Object.keys(BENCHMARKS)].join('|');
     console.error(
-      `usage: npm run bench -- ${names} [--quick] [--guest ${GUESTS.join('|')}] [--json FILE] [--plot DIRECTORY]`,
+      `usage: npm run bench -- ${names} [--quick] [--guest ${GUESTS.join('|')}] [--json FILE] [--plot DIRECTORY]
+       npm run bench -- ${COMPARE} OLD NEW`,
     );
     return 1;
   }
@@ -25,6 +27,11 @@ async function main(): Promise<number> {
   if (name === ALL) return runAll(quick, options.json);
   if (name === PAGES) {
     writePages();
+    return 0;
+  }
+  if (name === COMPARE) {
+    const [before, after] = options.files as [string, string];
+    printPairs(before, after);
     return 0;
   }
   const benchmark = BENCHMARKS[name];

@@ -3,7 +3,16 @@ import { NetNs } from 'netsteer';
 import { Exchange, NETLINK_NETFILTER, NetlinkSocket } from 'netsteer/netlink';
 import { type ElementValue, Nftables, type Rule, Transaction } from 'netsteer/nftables';
 import { compare, type Program, type Result, timed, timedEach } from './harness.ts';
-import { compiled, missing, scratch, timedCommand, timedFloor, versionOf, writeDatagrams } from './programs.ts';
+import {
+  compiled,
+  missing,
+  scratch,
+  timedCommand,
+  timedFloor,
+  versionOf,
+  type Warm,
+  writeDatagrams,
+} from './programs.ts';
 import { Recorder } from './record.ts';
 import {
   CHAIN,
@@ -59,6 +68,8 @@ const WARM_OBJECTS = 1_000;
 const WARM_RUNS = 100;
 /** Rounds of the whole, in which what surrounds the encoding is compiled. */
 const WARM_UP = 3;
+/** The floor's, as many as have been run here when the first round counts. */
+const WARM: Warm = { rounds: WARM_UP, where: 'new' };
 
 function warm(work: () => unknown): void {
   for (let i = 0; i < WARM_RUNS; i++) work();
@@ -92,7 +103,10 @@ async function loading(count: number, { nft, iptables, floor, quick }: Context):
   }
   if (floor !== undefined) {
     const file = writeDatagrams(`rules-${count}`, await recorded(handle => handle.commit(encoded)));
-    programs.push({ name: 'floor', run: () => inNew((_, netns) => timedFloor(floor, NETLINK_NETFILTER, file, netns)) });
+    programs.push({
+      name: 'floor',
+      run: () => inNew((_, netns) => timedFloor(floor, NETLINK_NETFILTER, file, netns, WARM)),
+    });
   }
   const rounds = quick ? 3 : count > 10_000 ? 7 : 11;
   return compare(`rules/${count}`, programs, {
@@ -132,7 +146,10 @@ async function mapping(count: number, { nft, floor, quick }: Context): Promise<R
   }
   if (floor !== undefined) {
     const file = writeDatagrams(`elements-${count}`, await recorded(handle => handle.commit(encoded)));
-    programs.push({ name: 'floor', run: () => inNew((_, netns) => timedFloor(floor, NETLINK_NETFILTER, file, netns)) });
+    programs.push({
+      name: 'floor',
+      run: () => inNew((_, netns) => timedFloor(floor, NETLINK_NETFILTER, file, netns, WARM)),
+    });
   }
   return compare(`elements/${count}`, programs, { operations: count, rounds: quick ? 3 : 9, warmUp: WARM_UP });
 }
@@ -269,7 +286,8 @@ async function listing(count: number, { nft, floor, quick }: Context): Promise<R
     }
     if (floor !== undefined) {
       const file = writeDatagrams('list', await recorded(other => other.ruleset(), undefined, netns));
-      programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_NETFILTER, file, netns) });
+      const warm: Warm = { rounds: 1, where: 'here' };
+      programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_NETFILTER, file, netns, warm) });
     }
     return compare(`list/${count}`, programs, { operations: count, rounds: quick ? 3 : 7 });
   });

@@ -34,6 +34,8 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
 };
 /** Every benchmark, one after the other. */
 export const ALL = 'all';
+/** Two results files beside each other. */
+export const COMPARE = 'compare';
 /** Only the pages, from the results that are there. */
 export const PAGES = 'pages';
 export const GUESTS = ['host', 'uml', 'qemu'];
@@ -45,6 +47,8 @@ export interface Options {
   readonly json: string | undefined;
   /** A directory. */
   readonly plot: string | undefined;
+  /** Of `compare`: the older results, and the newer ones. */
+  readonly files: readonly string[];
 }
 
 /** What the arguments ask for; undefined where they ask for nothing that there is. */
@@ -60,12 +64,13 @@ export function readOptions(args: readonly string[]): Options | undefined {
         plot: { type: 'string' },
       },
     });
-    const name = positionals[0];
+    const [name, ...files] = positionals;
     // This machine's kernel seldom has IPVS: by default it is measured where there is one.
     const guest = values.guest ?? (name === 'ipvs' ? 'uml' : 'host');
-    if (name === undefined || positionals.length > 1 || !GUESTS.includes(guest)) return undefined;
-    if (name !== ALL && name !== PAGES && !Object.hasOwn(BENCHMARKS, name)) return undefined;
-    return { name, quick: values.quick ?? false, guest, json: values.json, plot: values.plot };
+    if (name === undefined || !GUESTS.includes(guest)) return undefined;
+    if (files.length !== (name === COMPARE ? 2 : 0)) return undefined;
+    if (![ALL, PAGES, COMPARE].includes(name) && !Object.hasOwn(BENCHMARKS, name)) return undefined;
+    return { name, quick: values.quick ?? false, guest, json: values.json, plot: values.plot, files };
   } catch {
     return undefined;
   }

@@ -1,6 +1,6 @@
 import type { Result } from './harness.ts';
 import { pictureOf } from './plot.ts';
-import { type Collection, duration, type Report, type Run } from './report.ts';
+import { besideFloor, type Collection, duration, type Report, type Run, UNSTEADY } from './report.ts';
 
 /** Explains each table: what is compared, and what its cases do. It has no figures: those are in the tables. */
 const SECTIONS: Record<string, { title: string; text: string }> = {
@@ -90,53 +90,69 @@ function paragraph(text: string): string {
   return [...lines, line].join('\n');
 }
 
-/** docs/benchmarks.md, whole. */
-export function pageOf(collection: Collection): string {
-  const names = [...new Set(collection.runs.map(({ name }) => name))];
+/** docs/benchmarks.md, whole, of one results file for each kind of machine. */
+export function pageOf(collections: readonly Collection[]): string {
+  const names = [...new Set(collections.flatMap(({ runs }) => runs.map(({ name }) => name)))];
   return `${[
     '# Benchmarks',
     paragraph(`\`npm run bench -- all\` writes this page from \`bench/results/all.json\`; no figure on it is written by
 hand. \`npm run bench -- NAME [--quick] [--guest host|uml|qemu] [--json FILE] [--plot DIRECTORY]\` runs one benchmark.
 The programs of a case run in turns, after rounds that do not count. Earlier figures, and what was learnt from them, are
 in [history/benchmarks.md](history/benchmarks.md).`),
-    settings(collection),
+    ...collections.map((collection, i) => settings(collection, i)),
     paragraph(`Columns: the median of the runs, the fastest and the slowest run, the time for each operation, the processor
-time of the whole process, percentiles of single operations, and the median divided by that of the floor. A column that a
-table does not need is left out.`),
+time of the whole process, percentiles of single operations, and the median divided by that of the floor. \`${UNSTEADY}\` behind a ratio: the runs of
+its floor differ by more than a fifth. A column that a table does not need is left out.`),
     ...names.flatMap(name =>
       section(
         name,
-        collection.runs.filter(run => run.name === name),
+        collections.flatMap(({ runs }, i) => runs.filter(run => run.name === name).map(run => part(run, letterOf(i)))),
       ),
     ),
   ].join('\n\n')}\n`;
 }
 
-function settings({ date, commit, quick, machine, minutes }: Collection): string {
+/** What the tables call a machine. */
+const letterOf = (index: number): string => String.fromCharCode(65 + index);
+
+/**
+ * How fast its kernel is: machines differ by a factor of two in what a system call takes, and with it each ratio to the floor and to other
+ * processes.
+ */
+function kernelSpeed({ runs }: Collection): string {
+  const results = runs.find(({ name }) => name === 'ffi')?.report?.results ?? [];
+  const floor = results.find(each => each.case === 'request' && each.program === 'floor');
+  return floor?.operationsPerSecond === undefined ? 'not measured' : duration(1 / floor.operationsPerSecond);
+}
+
+function settings(collection: Collection, index: number): string {
+  const { date, commit, quick, machine, minutes } = collection;
   const [before, after] = machine.load;
   return [
-    '| | |',
+    `| machine ${letterOf(index)} | |`,
     '|---|---|',
     `| date | ${date}, ${minutes} minutes${quick ? ', `--quick`: few rounds of small cases' : ''} |`,
     `| commit | ${commit} |`,
     `| machine | ${machine.cpu}, ${machine.processors} processors, ${machine.memoryGiB} GiB |`,
     `| kernel, Node | Linux ${machine.kernel}, ${machine.node} |`,
+    `| a request to the kernel and its answer, without this library | ${kernelSpeed(collection)} |`,
     `| load | ${before} before, ${after} after |`,
   ].join('\n');
 }
 
-function section(name: string, runs: readonly Run[]): string[] {
+function section(name: string, parts: readonly string[]): string[] {
   const { title, text } = SECTIONS[name] ?? { title: name, text: '' };
-  return [`## ${title}`, paragraph(text), ...runs.map(part).filter(each => each !== '')].filter(each => each !== '');
+  return [`## ${title}`, paragraph(text), ...parts].filter(each => each !== '');
 }
 
-function part({ name, guest, report, missing }: Run): string {
+function part({ name, guest, report, missing }: Run, machine: string): string {
   const command = `\`npm run bench -- ${name}${guest === 'host' ? '' : ` --guest ${guest}`}\``;
-  if (report === undefined) return paragraph(`${command} could not run here: ${missing}`);
+  if (report === undefined) return paragraph(`${command} could not run here: ${missing} (machine ${machine})`);
   const { kernel, versions } = report.environment;
   const peers = Object.entries(versions).map(([program, version]) => `${program} ${version}`);
   const picture = pictureOf(report);
-  const lines = [`${command}: ${[`Linux ${kernel}`, ...peers].join(', ')}`, table(report)];
+  const where = `Linux ${kernel}${guest === 'host' ? '' : ` (${guest})`} on machine ${machine}`;
+  const lines = [`${command}: ${[where, ...peers].join(', ')}`, table(report)];
   if (picture !== undefined) lines.push(`![${picture.title}](${name}.svg)`);
   return lines.join('\n\n');
 }
@@ -154,14 +170,8 @@ const COLUMNS: readonly (readonly [title: string, cell: (result: Result, report:
   ['allocated', ({ allocatedBytes: bytes }) => (bytes === undefined ? '' : `${Math.round(bytes)} B`)],
   ['lost', ({ lost }) => (lost === undefined ? '' : lost.toLocaleString('en'))],
   ['runs', ({ runs }) => String(runs)],
-  ['/ floor', besideFloor],
+  ['/ floor', (result, { results }) => besideFloor(result, results)],
 ];
-
-function besideFloor(result: Result, { results }: Report): string {
-  const floor = results.find(each => each.case === result.case && each.program === 'floor');
-  if (floor === undefined || floor === result) return '';
-  return (result.seconds.median / floor.seconds.median).toFixed(2);
-}
 
 function table(report: Report): string {
   const columns = COLUMNS.filter(([, cell]) => report.results.some(result => cell(result, report) !== ''));
@@ -207,18 +217,31 @@ const LINES: readonly Line[] = [
   },
 ];
 
-/** The README's table. A line whose benchmark did not run is left out. */
-export function readmeNumbers(collection: Collection): string {
-  const lines = LINES.flatMap(line => readmeLine(collection, line) ?? []);
-  const { date, quick, machine } = collection;
-  const how = `\`npm run bench -- all${quick ? ' --quick' : ''}\` has written this table on ${date.slice(0, 10)}: ${machine.processors} processors, Linux ${machine.kernel}, load ${machine.load[0]}.`;
-  return `${paragraph(how)}\n\n| median | netsteer | nft, ipvsadm | floor |\n|---|--:|--:|--:|\n${lines.join('\n')}`;
+/** The README's table: lines that ran on every kind of machine, with the same program ahead on each. */
+export function readmeNumbers(collections: readonly Collection[]): string {
+  const lines = LINES.flatMap(line => readmeLine(collections, line) ?? []);
+  const how = collections.map(
+    ({ date, quick, machine }) =>
+      `\`npm run bench -- all${quick ? ' --quick' : ''}\` has written this table on ${date.slice(0, 10)}: ${machine.processors} processors, Linux ${machine.kernel}, load ${machine.load[0]}.`,
+  );
+  return `${paragraph(how.join(' '))}\n\n| median | netsteer | nft, ipvsadm | floor |\n|---|--:|--:|--:|\n${lines.join('\n')}`;
 }
 
-function readmeLine(
-  { runs }: Collection,
-  { text, run: [name, guest], case: base, beside, shown }: Line,
-): string | undefined {
+function readmeLine(collections: readonly Collection[], line: Line): string | undefined {
+  const found = collections.map(collection => cellsOf(collection, line));
+  const ahead = new Set(found.map(each => each && (each.own ?? 0) <= (each.beside ?? Number.POSITIVE_INFINITY)));
+  if (ahead.size !== 1 || ahead.has(undefined)) return undefined;
+  const cells = (['own', 'beside', 'floor'] as const).map(column =>
+    found
+      .flatMap(each => each?.[column] ?? [])
+      .map(duration)
+      .join('; '),
+  );
+  return `| ${line.text.replace('#', found[0]!.size.toLocaleString('en'))} | ${cells.join(' | ')} |`;
+}
+
+/** The seconds of a line's programs on one machine, in its largest case. */
+function cellsOf({ runs }: Collection, { run: [name, guest], case: base, beside, shown }: Line) {
   const results = runs.find(run => run.name === name && run.guest === guest)?.report?.results ?? [];
   // 'rules/10000', 'load/200x4'
   const sizeOf = (result: Result) => Number.parseInt(result.case.split('/')[1] ?? '', 10);
@@ -226,12 +249,11 @@ function readmeLine(
   const sizes = ofCase.map(sizeOf);
   if (sizes.length === 0) return undefined;
   const size = Math.max(...sizes);
-  const cell = (program: string | undefined) => {
+  const seconds = (program: string | undefined) => {
     const result = ofCase.find(each => sizeOf(each) === size && each.program === program);
-    const seconds = result && (shown === undefined ? result.seconds.median : shown(result));
-    return seconds === undefined ? '' : duration(seconds);
+    return result && (shown === undefined ? result.seconds.median : shown(result));
   };
-  return `| ${text.replace('#', size.toLocaleString('en'))} | ${cell('netsteer')} | ${cell(beside)} | ${cell('floor')} |`;
+  return { size, own: seconds('netsteer'), beside: seconds(beside), floor: seconds('floor') };
 }
 
 /** The README with these numbers between its marks. */

@@ -84,9 +84,24 @@ export async function outputOf(command: Command): Promise<string> {
 /** Fewer have no percentiles. */
 const MANY = 100;
 
-/** The floor: native/floor-netlink sends datagrams that were recorded, from a file in its own form. */
-export async function timedFloor(program: string, protocol: number, file: string, netns: NetNs): Promise<Sample> {
-  const parameters = [String(protocol), file];
+/** Rounds before the one that counts: in namespaces of their own, or where it is measured. */
+export interface Warm {
+  readonly rounds: number;
+  readonly where: 'new' | 'here';
+}
+
+/**
+ * The floor: native/floor-netlink sends datagrams that were recorded, from a file in its own form. It has as many rounds behind it in its
+ * process as the library has in ours.
+ */
+export async function timedFloor(
+  program: string,
+  protocol: number,
+  file: string,
+  netns: NetNs,
+  warm?: Warm,
+): Promise<Sample> {
+  const parameters = [String(protocol), file, ...(warm === undefined ? [] : [String(warm.rounds), warm.where])];
   const { stdout } = await finished(program, parameters, { program, parameters, netns }, true);
   const { nanoseconds, cpuMicroseconds, datagrams, p50, p99 } = JSON.parse(stdout) as {
     nanoseconds: number;

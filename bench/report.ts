@@ -54,6 +54,19 @@ export function writeReport(report: Report, file: string): void {
 const FLOOR = 'floor';
 const OWN = 'netsteer';
 
+/** A floor whose runs differ by more than this part of its median is no good measure. */
+const STEADY = 0.2;
+/** Stands behind a ratio whose floor is not steady. */
+export const UNSTEADY = '~';
+
+/** The median divided by that of the case's floor, marked if the floor's own runs differ by more than a fifth. '' without a floor. */
+export function besideFloor(result: Result, results: readonly Result[]): string {
+  const floor = results.find(each => each.case === result.case && each.program === FLOOR);
+  if (floor === undefined || floor === result) return '';
+  const { median, min, max } = floor.seconds;
+  return `${(result.seconds.median / median).toFixed(2)}${max - min > STEADY * median ? UNSTEADY : ''}`;
+}
+
 /** A table for people: one line for each program of a case, with what it takes beside the floor and beside this library. */
 export function printReport({ name, environment, results }: Report): void {
   const { kernel, node, cpu, versions } = environment;
@@ -83,12 +96,16 @@ export function printReport({ name, environment, results }: Report): void {
     rows.push([result.case === last ? '' : result.case, ...rowOf(result, results)]);
     last = result.case;
   }
-  // A column that says nothing is left out.
+  printTable(rows, 2);
+}
+
+/** Prints rows under their titles, the first columns to the left. A column that says nothing is left out. */
+export function printTable(rows: readonly (readonly string[])[], left: number): void {
   const columns = rows[0]!.map((_, column) => column).filter(column => rows.slice(1).some(row => row[column] !== ''));
   const widths = columns.map(column => Math.max(...rows.map(row => row[column]!.length)));
   for (const row of rows) {
     const cells = columns.map((column, i) =>
-      column < 2 ? row[column]!.padEnd(widths[i]!) : row[column]!.padStart(widths[i]!),
+      column < left ? row[column]!.padEnd(widths[i]!) : row[column]!.padStart(widths[i]!),
     );
     console.log(cells.join('  ').trimEnd());
   }
@@ -96,11 +113,7 @@ export function printReport({ name, environment, results }: Report): void {
 
 function rowOf(result: Result, results: readonly Result[]): string[] {
   const { seconds, operationsPerSecond: rate, cpuMicroseconds: cpu, latencyMicroseconds: latency } = result;
-  const ratio = (program: string) => {
-    const other = results.find(each => each.case === result.case && each.program === program);
-    if (other === undefined || other === result) return '';
-    return (seconds.median / other.seconds.median).toFixed(2);
-  };
+  const own = results.find(each => each.case === result.case && each.program === OWN);
   return [
     result.program,
     String(result.runs),
@@ -114,8 +127,8 @@ function rowOf(result: Result, results: readonly Result[]): string[] {
     latency === undefined ? '' : duration(latency.p99 / 1e6),
     result.allocatedBytes === undefined ? '' : `${Math.round(result.allocatedBytes)} B`,
     result.lost === undefined ? '' : result.lost.toLocaleString('en'),
-    ratio(FLOOR),
-    ratio(OWN),
+    besideFloor(result, results),
+    own === undefined || own === result ? '' : (seconds.median / own.seconds.median).toFixed(2),
   ];
 }
 

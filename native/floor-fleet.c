@@ -2,10 +2,11 @@
  * The floor of the fleet's benchmark: enters each namespace, opens a netlink socket there, and sends it the same datagram, which was written
  * before. Nothing is encoded, and of the answers only errors are looked at.
  *
- *     floor-fleet PROTOCOL FILE < PATHS
+ *     floor-fleet PROTOCOL FILE [WARM] < PATHS
  *
  * PROTOCOL is the number of the netlink protocol; FILE holds the datagram, after its length (uint32_t of this machine). The paths of the
  * namespaces stand on the standard input, one on each line; they are opened before the time begins. The sockets stay open until the end.
+ * WARM namespaces of its own come first, and are not timed.
  *
  * Prints one line of JSON: nanoseconds from the first entry to the last answer, its CPU microseconds, the number of namespaces, and the
  * median and 99th percentile of a single one. Exits with 1 when the kernel refuses something.
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "floor.h"
+#include "new-namespace.h"
 
 enum { MAX_NAMESPACES = 100000, RECEIVE_BUFFER = 32 * 1024 };
 
@@ -62,8 +64,8 @@ int main(int argc, char **argv)
 	unsigned errors = 0;
 	uint32_t length;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: %s PROTOCOL FILE < PATHS\n", argv[0]);
+	if (argc != 3 && argc != 4) {
+		fprintf(stderr, "usage: %s PROTOCOL FILE [WARM] < PATHS\n", argv[0]);
 		return 2;
 	}
 	FILE *file = fopen(argv[2], "r");
@@ -79,6 +81,16 @@ int main(int argc, char **argv)
 	}
 
 	int protocol = atoi(argv[1]);
+
+	for (int warm = argc == 4 ? atoi(argv[3]) : 0; warm > 0; warm--) {
+		enter_new();
+		int fd = open_socket(protocol);
+
+		if (send(fd, datagram, length, 0) < 0)
+			fail("send");
+		errors += read_answer(fd, buffer);
+		close(fd);
+	}
 	uint64_t cpu = cpu_microseconds(), begin = now(), before = begin;
 
 	for (size_t i = 0; i < count; i++) {

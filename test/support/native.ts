@@ -9,11 +9,14 @@ export const ROOT = (() => {
   return directory;
 })();
 
+/** What programs include: they are compiled anew when it changes. */
+const HEADERS = ['floor.h', 'new-namespace.h'].map(file => join(ROOT, 'native', file));
+
 /** Compiles native/NAME.c where it has not been, and returns the program. @throws Error with what the compiler says, or that there is none */
 export function nativeProgram(name: string): string {
   const source = join(ROOT, 'native', `${name}.c`);
   const program = join(ROOT, 'build', name);
-  const changed = Math.max(...[source, join(ROOT, 'native', 'floor.h')].map(file => statSync(file).mtimeMs));
+  const changed = Math.max(...[source, ...HEADERS].map(file => statSync(file).mtimeMs));
   if (existsSync(program) && statSync(program).mtimeMs > changed) return program;
   mkdirSync(join(ROOT, 'build'), { recursive: true });
   // Tests run at the same time: none may find half a program.

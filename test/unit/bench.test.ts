@@ -1,11 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, vi } from 'vitest';
-import { compare, type Sample } from '../../bench/harness.ts';
+import { compare, type Result, type Sample } from '../../bench/harness.ts';
 import { BENCHMARKS, readOptions } from '../../bench/options.ts';
+import { pairsOf, printPairs } from '../../bench/pairs.ts';
 import { versionOf } from '../../bench/programs.ts';
-import { printReport, reportOf, writeReport } from '../../bench/report.ts';
+import { besideFloor, printReport, reportOf, writeReport } from '../../bench/report.ts';
 
 const SAMPLE: Sample = { seconds: 2, cpuMicroseconds: 5, latencies: [0.001, 0.003], lost: 2 };
 
@@ -35,12 +36,23 @@ it('the command line is parsed, and unknown words are rejected', () => {
     guest: 'qemu',
     json: 'f',
     plot: 'd',
+    files: [],
   });
   expect(readOptions(['netns'])).toMatchObject({ quick: false, guest: 'host' });
   expect(readOptions(['ipvs'])).toMatchObject({ guest: 'uml' });
   expect(readOptions(['all', '--quick'])).toMatchObject({ name: 'all', quick: true });
   expect(readOptions(['pages'])).toMatchObject({ name: 'pages' });
-  for (const args of [[], ['other'], ['toString'], ['netns', 'ffi'], ['netns', '--guest', 'xen'], ['netns', '--slow']])
+  expect(readOptions(['compare', 'old', 'new'])).toMatchObject({ name: 'compare', files: ['old', 'new'] });
+  for (const args of [
+    [],
+    ['other'],
+    ['toString'],
+    ['netns', 'ffi'],
+    ['netns', '--guest', 'xen'],
+    ['netns', '--slow'],
+    ['compare', 'old'],
+    ['compare', 'old', 'new', 'newer'],
+  ])
     expect(readOptions(args)).toBeUndefined();
 });
 
@@ -121,5 +133,64 @@ it('a peer that is not installed is left out, and its installation is explained 
     ]);
   } finally {
     log.mockRestore();
+  }
+});
+
+const resultOf = (of: string, program: string, median: number, min = median, max = median): Result => ({
+  case: of,
+  program,
+  runs: 3,
+  seconds: { median, min, max },
+});
+
+it('a ratio is marked if the runs of its floor differ by more than a fifth', () => {
+  const steady = [resultOf('a', 'netsteer', 3), resultOf('a', 'floor', 2, 1.9, 2.3)];
+  const unsteady = [resultOf('a', 'netsteer', 3), resultOf('a', 'floor', 2, 1.9, 2.31)];
+  expect(besideFloor(steady[0]!, steady)).toBe('1.50');
+  expect(besideFloor(unsteady[0]!, unsteady)).toBe('1.50~');
+  expect(besideFloor(unsteady[1]!, unsteady)).toBe('');
+});
+
+it('compare pairs the programs that are in both files, and tells which are apart', () => {
+  const before = reportOf('nflog', {}, [
+    resultOf('a', 'netsteer', 2, 1, 3),
+    resultOf('a', 'gone', 1),
+    resultOf('b', 'netsteer', 4, 3.5, 5),
+  ]);
+  const after = reportOf('nflog', {}, [
+    resultOf('a', 'netsteer', 1, 0.5, 1.5),
+    resultOf('a', 'come', 1),
+    resultOf('b', 'netsteer', 2, 1, 3),
+  ]);
+  expect(pairsOf([before], [after]).map(({ case: of, program, ratio, apart }) => [of, program, ratio, apart])).toEqual([
+    ['a', 'netsteer', 0.5, false],
+    ['b', 'netsteer', 0.5, true],
+  ]);
+  const guest = { ...after, environment: { ...after.environment, kernel: '1.2.3' } };
+  expect(pairsOf([before], [guest])).toEqual([]);
+  const folder = mkdtempSync(join(tmpdir(), 'netsteer-unit-'));
+  const log = vi.spyOn(console, 'log').mockImplementation(() => {});
+  try {
+    const [older, newer] = [join(folder, 'old'), join(folder, 'new')];
+    writeReport(before, older);
+    const machine = { cpu: 'x', processors: 2, memoryGiB: 1, kernel: '6', node: 'v20', load: [0, 0] };
+    const all = {
+      date: '',
+      commit: '',
+      quick: true,
+      machine,
+      minutes: 1,
+      runs: [{ name: 'nflog', guest: 'host', report: after }],
+    };
+    writeFileSync(newer, JSON.stringify(all));
+    printPairs(older, newer);
+    expect(log.mock.calls.map(([line]) => String(line).split(/ {2,}/))).toEqual([
+      ['benchmark', 'case', 'program', 'old', 'new', 'new/old'],
+      ['nflog', 'a', 'netsteer', '2.00 s', '1.00 s', '0.50'],
+      ['', 'b', 'netsteer', '4.00 s', '2.00 s', '0.50', 'faster'],
+    ]);
+  } finally {
+    log.mockRestore();
+    rmSync(folder, { recursive: true });
   }
 });

@@ -1,21 +1,22 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { readCollections } from '../../bench/all.ts';
 import { pageOf, readmeNumbers, withNumbers } from '../../bench/page.ts';
 import { pictureOf } from '../../bench/plot.ts';
-import type { Collection } from '../../bench/report.ts';
 import { ROOT } from '../support/native.ts';
 
 const read = (file: string) => fs.readFileSync(path.join(ROOT, file), 'utf8');
-const collection = JSON.parse(read('bench/results/all.json')) as Collection;
+const collections = readCollections();
+const collection = collections[0]!;
 
 test('docs/benchmarks.md equals what `npm run bench -- pages` writes from bench/results/all.json', () => {
-  expect(read('docs/benchmarks.md')).toBe(pageOf(collection));
+  expect(read('docs/benchmarks.md')).toBe(pageOf(collections));
 });
 
 test('the numbers of the README equal what it writes', () => {
   const readme = read('README.md');
-  const numbers = readmeNumbers(collection);
+  const numbers = readmeNumbers(collections);
   expect(numbers).toContain(collection.date.slice(0, 10));
   expect(withNumbers(readme, numbers)).toBe(readme);
   expect(numbers).not.toMatch(/NaN|undefined|\|\s*\|\s*\|\s*\|/);
@@ -51,4 +52,41 @@ test('every benchmark has run, or the page says why it could not', () => {
       'dataplane',
     ]),
   );
+});
+
+test('the page says of each figure on which kind of machine it was measured', () => {
+  const other = { ...collection, machine: { ...collection.machine, cpu: 'another' } };
+  const page = pageOf([collection, other]);
+  for (const machine of ['A', 'B']) {
+    expect(page).toContain(`| machine ${machine} | |`);
+    for (const { name, guest, report } of collection.runs.filter(run => run.report !== undefined)) {
+      const command = `npm run bench -- ${name}${guest === 'host' ? '' : ` --guest ${guest}`}`;
+      const where = `Linux ${report?.environment.kernel}${guest === 'host' ? '' : ` (${guest})`} on machine ${machine}`;
+      expect(page).toContain(`\`${command}\`: ${where}`);
+    }
+  }
+  expect(page).toMatch(/\| a request to the kernel and its answer, without this library \| [\d.]+ us \|/);
+});
+
+test('the README has only what held on every kind of machine', () => {
+  const lines = readmeNumbers([collection])
+    .split('\n')
+    .filter(line => line.startsWith('| '));
+  expect(
+    readmeNumbers([collection, collection])
+      .split('\n')
+      .filter(line => line.startsWith('| ')),
+  ).toHaveLength(lines.length);
+  // nft is faster there.
+  const slower = structuredClone(collection);
+  for (const { name, report } of slower.runs) {
+    if (name === 'nftables')
+      for (const each of report!.results) if (each.program === 'netsteer') each.seconds.median *= 1000;
+  }
+  const held = readmeNumbers([collection, slower]);
+  expect(held).not.toContain('redirect rules in one transaction');
+  expect(held).toContain('containers');
+  // It did not run there.
+  const without = { ...collection, runs: collection.runs.filter(({ name }) => name !== 'fleet') };
+  expect(readmeNumbers([collection, without])).not.toContain('containers |');
 });
