@@ -461,7 +461,7 @@ export function asRefusalOf(
   { places }: Compiled,
   error: unknown,
   document: NftDocument,
-  placeOf?: (path: Path) => TextPlace | undefined,
+  placeOf?: (path: Path, errno: number) => TextPlace | undefined,
 ): unknown {
   if (!(error instanceof BatchError)) {
     // What only the namespace could tell: the path begins with the operation and its kind.
@@ -483,7 +483,7 @@ export function asRefusalOf(
       kernelMessage,
       hint,
       request,
-      place: placeOf?.(moved),
+      place: placeOf?.(moved, errno),
     };
     return atIndex(new NetlinkError(options), place[1] as number);
   });

@@ -1,5 +1,5 @@
 import { checkObject } from '../codec/index.ts';
-import { type ArgumentError, BatchError, isArgumentError, isNotFound, type Path } from '../errors.ts';
+import { type ArgumentError, BatchError, describeErrno, isArgumentError, isNotFound, type Path } from '../errors.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
 import { isMoved, retry } from '../netlink/retry.ts';
 import type { Family } from '../nf_tables/family.ts';
@@ -197,13 +197,39 @@ function refersOutside({ entries }: Script, text: string): boolean {
   return false;
 }
 
+/** The C library's texts of errnos, where Node has others. */
+const SYSTEM_TEXTS: Readonly<Record<string, string>> = {
+  E2BIG: 'Argument list too long',
+  EAFNOSUPPORT: 'Address family not supported by protocol',
+  EAGAIN: 'Resource temporarily unavailable',
+  EBUSY: 'Device or resource busy',
+  EEXIST: 'File exists',
+  EINVAL: 'Invalid argument',
+  ELOOP: 'Too many levels of symbolic links',
+  ENAMETOOLONG: 'File name too long',
+  ENFILE: 'Too many open files in system',
+  ENOMEM: 'Cannot allocate memory',
+  EOPNOTSUPP: 'Operation not supported',
+  EOVERFLOW: 'Value too large for defined data type',
+  EPERM: 'Operation not permitted',
+  EPROTONOSUPPORT: 'Protocol not supported',
+  ERANGE: 'Numerical result out of range',
+  ERESTART: 'Interrupted system call should be restarted',
+};
+
+/** What nft says for an errno. */
+function systemText(errno: number): string {
+  const { code, text } = describeErrno(errno);
+  return SYSTEM_TEXTS[code] ?? `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
+}
+
 /** The error for what the kernel, or the state of the namespace, has against a command. */
 function* refusalOf(exchange: Exchange, script: Script, compiled: Compiled, error: unknown): Operation<unknown> {
-  const place = (path: Path) => {
+  const place = (path: Path, errno: number) => {
     // Of an object as a whole, nft shows the name.
     const inner = path.length === 4 && path[3] !== 'rule' ? [...path, 'name'] : path;
     const span = script.place(inner.slice(1));
-    return span && textPlace(span);
+    return span && textPlace(span, `Could not process rule: ${systemText(errno)}`);
   };
   const moved = asRefusalOf(compiled, error, documentOf(script), place);
   if (isArgumentError(moved)) return new NftSyntaxError([problemOf(script, moved)], { cause: moved });

@@ -5,7 +5,7 @@ import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { comparable } from './kernel.ts';
 import { settled } from './load.ts';
 import type { Place } from './place.ts';
-import { STRERROR } from './refuse.ts';
+import { kernelProblem } from './refuse.ts';
 import { readingOf, type ScriptCase, ScriptPlaces } from './scripts.ts';
 
 interface Case extends ScriptCase {
@@ -88,5 +88,5 @@ function refusalsOf(error: unknown): string[] {
   if (error instanceof NftSyntaxError) return error.errors.map(({ message }) => message);
   const failures = error instanceof BatchError ? error.failures : error instanceof NetlinkError ? [error] : undefined;
   if (failures === undefined) throw error;
-  return failures.map(({ code }) => STRERROR[code] ?? code);
+  return failures.map(failure => kernelProblem(failure).message.replace(/^Could not process rule: /, ''));
 }

@@ -72,20 +72,17 @@ const shown = (problem: Problem | undefined): string =>
     ? 'nothing'
     : `${problem.line ?? ''}:${problem.column ?? ''}-${problem.endColumn ?? ''} ${problem.message}`;
 
-export const STRERROR: Readonly<Record<string, string>> = {
-  EPERM: 'Operation not permitted',
-  ENOENT: 'No such file or directory',
-  EEXIST: 'File exists',
-  EBUSY: 'Device or resource busy',
-  EINVAL: 'Invalid argument',
-  ERANGE: 'Numerical result out of range',
-  EOPNOTSUPP: 'Operation not supported',
-  EMLINK: 'Too many links',
-  ELOOP: 'Too many levels of symbolic links',
-  ENFILE: 'Too many open files in system',
-  E2BIG: 'Argument list too long',
-  EOVERFLOW: 'Value too large for defined data type',
-};
+/** What the kernel has refused, in the words that the error's own message has for it. */
+export function kernelProblem({ message, source = '', line, column, endColumn }: NetlinkError): Problem {
+  const words = /^.*:\d+:\d+-\d+: Error: (.*)$/m.exec(message)?.[1] ?? message;
+  return {
+    source,
+    message: words,
+    ...(line !== undefined && { line }),
+    ...(column !== undefined && { column }),
+    ...(endColumn !== undefined && { endColumn }),
+  };
+}
 
 /** What a text was refused with; 'taken', or the name of an error that nobody expects. */
 function refusalOf(places: ScriptPlaces, one: Case): Problem[] | string {
@@ -98,12 +95,6 @@ function refusalOf(places: ScriptPlaces, one: Case): Problem[] | string {
     const failures = error instanceof BatchError ? error.failures : error instanceof NetlinkError ? [error] : undefined;
     if (failures === undefined)
       return error instanceof Error ? `${error.name}: ${error.message}\n${error.stack}` : String(error);
-    return failures.map(({ code, line, column, endColumn, source = '' }) => ({
-      source,
-      message: `Could not process rule: ${STRERROR[code] ?? code}`,
-      ...(line !== undefined && { line }),
-      ...(column !== undefined && { column }),
-      ...(endColumn !== undefined && { endColumn }),
-    }));
+    return failures.map(kernelProblem);
   }
 }

@@ -255,7 +255,9 @@ kernelSuite('texts of nft that are wrong', () => {
       },
       { code: 'EOPNOTSUPP', line: 4, column: 12, endColumn: 22 },
     ]);
-    expect(failures[0]!.message).toMatch(/\n\/dev\/stdin:2:16-16:\ncreate chain t c\n {15}\^$/);
+    expect(failures[0]!.message).toMatch(
+      /\n\/dev\/stdin:2:16-16: Error: Could not process rule: File exists\ncreate chain t c\n {15}\^$/,
+    );
   });
 });
 

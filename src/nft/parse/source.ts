@@ -152,15 +152,19 @@ function includesOf(source: Source): Span[] {
   return spans;
 }
 
-/** A place in a text, for an error that says something else than the text is wrong. */
-export function textPlace(span: Span): TextPlace {
+/** A place in a text, for an error of the kernel. `message` is what nft says of it. */
+export function textPlace(span: Span, message: string): TextPlace {
   const place = columnsOf(span);
   const text = lineText(span.source, place.line);
   const marks = new Map<number, string>();
   for (let i = place.column; i <= place.endColumn && i <= SHOWN_BYTES; i++) marks.set(i, '^');
   const source = span.source.name ?? '';
   const where = `${source}:${place.line}:${place.column}-${place.endColumn}:`;
-  return { source, ...place, excerpt: `${includesText(span.source)}${where}\n${text}\n${carets(text, marks)}` };
+  return {
+    source,
+    ...place,
+    excerpt: `${includesText(span.source)}${where} Error: ${message}\n${text}\n${carets(text, marks)}`,
+  };
 }
 
 /** One error as nft prints it, with the line and the caret line. */
