@@ -12,6 +12,8 @@ export interface IptablesErrorDetails {
   bare?: true;
   /** iptables prints its name without its version. */
   brief?: true;
+  /** What iptables prints in a line of its own before the message. */
+  warning?: string;
   /** What was thrown first. */
   cause?: unknown;
 }
@@ -38,6 +40,7 @@ export class IptablesError extends Error {
   /** The line of a text, from 1 on. */
   line: number | undefined;
   readonly #printed: string;
+  readonly #warning: string;
   readonly #prefix: 'version' | 'name' | 'none';
 
   constructor(message: string, details: IptablesErrorDetails = {}) {
@@ -46,6 +49,7 @@ export class IptablesError extends Error {
     this.exitCode = details.exitCode ?? 2;
     this.argument = details.argument;
     this.#printed = details.guided === true ? `${message}\n` : message;
+    this.#warning = details.warning === undefined ? '' : `${details.warning}\n`;
     this.#prefix = details.bare ? 'none' : details.brief ? 'name' : 'version';
   }
 
@@ -62,7 +66,7 @@ export class IptablesError extends Error {
       this.#prefix === 'version' ? `${program} ${VERSION}: ` : this.#prefix === 'name' ? `${program}: ` : '';
     if (this.#prefix === 'name' && this.line !== undefined)
       return `${program}: line ${this.line} failed: ${printed.replace(" Run `dmesg' for more information.", '')}\n`;
-    const message = printed === '' ? '' : `${beginning}${printed}\n`;
+    const message = printed === '' ? '' : `${this.#warning}${beginning}${printed}\n`;
     const at = this.line === undefined ? '' : `Error occurred at line: ${this.line}\n`;
     if (this.exitCode === 2)
       return `${message}${at}Try \`${program} -h' or '${program} --help' for more information.\n`;

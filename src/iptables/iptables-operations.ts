@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { BatchError, type NetlinkError, typeError } from '../errors.ts';
+import { BatchError, isArgumentError, type NetlinkError, typeError } from '../errors.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
 import { retry } from '../netlink/retry.ts';
 import { Names } from '../nft/names.ts';
@@ -17,6 +17,7 @@ import { IptablesError } from './error.ts';
 import { errorText } from './error-texts.ts';
 import type { IptablesFamily } from './model.ts';
 import { restoreText } from './restore.ts';
+import { type MissingExtension, missingError, Revisions } from './revisions.ts';
 import { saveText } from './save.ts';
 import { SavedRules } from './saved-rules.ts';
 import { RulesetState } from './state.ts';
@@ -64,11 +65,13 @@ export class IptablesOperations {
   readonly #exchange: Exchange;
   readonly #nft: NftablesOperations;
   readonly #family: IptablesFamily;
+  readonly #revisions: Revisions;
 
   constructor(exchange: Exchange, family: IptablesFamily = 'ipv4') {
     this.#exchange = exchange;
     this.#family = family;
     this.#nft = new NftablesOperations(exchange);
+    this.#revisions = new Revisions(exchange, family);
   }
 
   /**
@@ -97,7 +100,8 @@ export class IptablesOperations {
    *
    * @param text the text; each table ends with a line COMMIT
    * @param options `flush`, `counters`, `table`, `test`, `signal`
-   * @throws IptablesError iptables would refuse a line, or the kernel has refused one: it has `line`, the word, and the kernel's error as `cause`
+   * @throws IptablesError iptables would refuse a line, or the kernel has refused one: it has `line`, the word, and the kernel's error as
+   * `cause`: an UnsupportedError if the kernel lacks a match or target of the text
    * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace
    * @example
    * await ipt.restore(fs.readFileSync('/etc/iptables/rules.v4', 'utf8'));
@@ -165,15 +169,23 @@ export class IptablesOperations {
     return yield* retry(
       'the change of the rules',
       function* () {
-        const state = yield* self.#state(withRules, signal);
-        make(state);
-        if (test || state.transaction.length === 0) return state;
-        try {
-          yield* self.#nft.commit(state.transaction, { generation: state.generation, ...(signal && { signal }) });
-        } catch (error) {
-          throw explained(error, state);
+        for (;;) {
+          const state = yield* self.#state(withRules, signal);
+          state.revisions = new Map(self.#revisions.older);
+          try {
+            make(state);
+          } catch (error) {
+            throw isArgumentError(error) ? newerNeeded(error, self.#revisions) : error;
+          }
+          if (test || state.transaction.length === 0) return state;
+          try {
+            yield* self.#nft.commit(state.transaction, { generation: state.generation, ...(signal && { signal }) });
+            return state;
+          } catch (error) {
+            const answer = yield* self.#revisions.ask(error, state.transaction);
+            if (answer !== 'older') throw explained(error, state, answer === 'all' ? undefined : answer);
+          }
         }
-        return state;
       },
       { rest: this.#exchange.budget },
     );
@@ -224,8 +236,15 @@ const looksAtRules = ({ command, number }: Command): boolean =>
 const needsRules = (text: string): boolean =>
   /^(\[[^\]]*\])?\s*(-[IDRCLSZEX]|--(insert|delete|replace|check|list|zero|rename))/m.test(text);
 
+/** An older revision has not all fields of the newest one. */
+function newerNeeded(error: Error, { older }: Revisions): Error {
+  if (older.size === 0) return error;
+  const names = [...older].map(([name, revision]) => `${name} revision ${revision}`).join(', ');
+  return new IptablesError(`the kernel has ${names}: an option needs a newer one`, { exitCode: 4, cause: error });
+}
+
 /** The kernel's refusals as iptables tells them. */
-function explained(error: unknown, state: RulesetState): unknown {
+function explained(error: unknown, state: RulesetState, missing?: MissingExtension): unknown {
   if (!(error instanceof BatchError)) return error;
   const lines: string[] = [];
   let first: number | undefined;
@@ -238,7 +257,14 @@ function explained(error: unknown, state: RulesetState): unknown {
     const at = origin?.line === undefined ? ' ' : `\nline ${origin.line}: `;
     lines.push(`${at}${origin?.operation} failed (${errorText(code)}): ${subject}`);
   }
-  const refused = new IptablesError(lines.join(''), { exitCode: 4, cause: error });
+  const refused = new IptablesError(lines.join(''), {
+    exitCode: 4,
+    cause: missing === undefined ? error : missingError(missing, error),
+    ...(missing !== undefined && {
+      argument: missing.name,
+      warning: `Warning: Extension ${missing.name} revision 0 not supported, missing kernel module?`,
+    }),
+  });
   refused.line = first;
   return refused;
 }

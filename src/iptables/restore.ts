@@ -111,8 +111,8 @@ export function restoreText(text: string, state: RulesetState, options: RestoreT
   const handler: TextHandler = {
     table(name) {
       if (!isTable(name)) throw new IptablesError(`table '${name}' does not exist`, { exitCode: 3, argument: name });
-      // Rules that other commands look at are kept as they are read.
-      const isPlain = !state.keepsRules && (only === undefined || only === name);
+      // Rules that other commands look at are kept as they are read. Other revisions are written by few kernels.
+      const isPlain = !state.keepsRules && state.revisions.size === 0 && (only === undefined || only === name);
       lines = isPlain ? new RuleLines(state, name, text, keep) : undefined;
       if (flush && (only === undefined || only === name)) state.resetTable(name);
     },

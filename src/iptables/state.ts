@@ -8,6 +8,7 @@ import { compileRule } from './compile.ts';
 import { decompileRule } from './decompile.ts';
 import { IptablesError } from './error.ts';
 import type { IptablesCounters, IptablesFamily, IptablesRule } from './model.ts';
+import { withOlder } from './revisions.ts';
 
 /*
  * What a namespace has of iptables, and what a text or a command makes of it: each change is noted here and added to one transaction.
@@ -71,6 +72,8 @@ export class RulesetState {
   readonly origins: { line: number | undefined; operation: string; chain?: string; table: string }[] = [];
   /** The line that is being read. */
   line: number | undefined;
+  /** The revisions of extensions that are older than those of iptables 1.8.9: 'match conntrack'. */
+  revisions: ReadonlyMap<string, number> = new Map();
   /** Rules are kept as they are added: only some commands need that. */
   readonly keepsRules: boolean;
   #nextId = 1;
@@ -301,7 +304,8 @@ export class RulesetState {
     compat: { protocol: number; flags: number };
   } {
     const { expressions, compat } = compileRule(this.family === 'ipv6' ? withoutCounters(rule) : rule, this);
-    return { family: FAMILIES[this.family], table: rule.table, chain: rule.chain, expressions, compat };
+    const written = withOlder(expressions, this.revisions);
+    return { family: FAMILIES[this.family], table: rule.table, chain: rule.chain, expressions: written, compat };
   }
 
   /** A number for a rule that others of the transaction stand beside. */

@@ -3,6 +3,7 @@ export const NFNL_SUBSYS_CTNETLINK = 1;
 export const NFNL_SUBSYS_CTNETLINK_EXP = 2;
 export const NFNL_SUBSYS_ULOG = 4;
 export const NFNL_SUBSYS_NFTABLES = 10;
+export const NFNL_SUBSYS_NFT_COMPAT = 11;
 export const NFNL_SUBSYS_HOOK = 12;
 
 export const NFNLGRP_CONNTRACK_NEW = 1;

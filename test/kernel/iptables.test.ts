@@ -228,4 +228,25 @@ kernelSuite('Iptables', () => {
       child.kill('SIGKILL');
     }
   });
+
+  it.each(['-m ipvs --ipvs', '-j LED --led-trigger-id x', '-m conntrack --ctstate NEW'])(
+    'takes %s where the kernel has it, and otherwise names the extension as iptables does, with ERR_UNSUPPORTED',
+    rule => {
+      const words = `-A OUTPUT ${rule}`;
+      const { status, stderr } = tool(other, 'ipv4', '', '', ...words.split(' '));
+      try {
+        ipt.ipv4.sync.run(words);
+        expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      } catch (error) {
+        if (!(error instanceof IptablesError)) throw error;
+        expect(error.text('iptables')).toBe(stderr);
+        expect(error.exitCode).toBe(status);
+        expect(error.cause).toMatchObject({
+          code: 'ERR_UNSUPPORTED',
+          feature: expect.stringContaining(error.argument!),
+        });
+      }
+      expect(ipt.ipv4.sync.save()).toBe(saved(other, 'ipv4'));
+    },
+  );
 });
