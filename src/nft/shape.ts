@@ -96,8 +96,9 @@ export class Shape {
     for (let i = 0; i < parts.length; i++) {
       const part = parts[i]!;
       const value = values[i]!;
-      if (typeof value !== 'number' || part.kind === IPV6) return false;
-      if (!isInside(part, value, values)) return false;
+      if (typeof value === 'number') {
+        if (!isInside(part, value, values)) return false;
+      } else if (part.above >= 0 || !isPrefix(value, part.limit)) return false;
     }
     return true;
   }

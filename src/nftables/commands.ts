@@ -18,6 +18,7 @@ import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
 import { parsePriority } from '../nft/data/priorities.ts';
 import type { JsonCommand, NftDocument } from '../nft/json-commands.ts';
 import { objectData } from '../nft/objects.ts';
+import { LineRule } from '../nft/parse/lines.ts';
 import { deadStatement } from '../nft/parse/rule.ts';
 import { withReadableTypeof } from '../nft/typeof.ts';
 import type { Surroundings } from './write/encode-context.ts';
@@ -34,8 +35,8 @@ const MAKING: readonly Verb[] = ['add', 'create'];
 /** The transaction that carries out a document's commands, and where in the document each of its operations comes from. */
 export interface Compiled {
   transaction: Transaction;
-  /** By operation: the path of the subject in the document. */
-  places: Path[];
+  /** By operation: the path of the subject in the document. Of an added rule it may be the index of its command alone. */
+  places: (Path | number)[];
   /** The sets and maps that the document makes, by `setNameOf`. */
   sets: ReadonlyMap<string, NftSet>;
 }
@@ -53,6 +54,8 @@ export function compileDocument(document: NftDocument, options: DocumentOptions 
   const kinds = isText ? ['set'] : ['set', 'map'];
   for (const command of commands) findDynamic(command, kinds, writer.dynamic);
   for (const [index, command] of commands.entries()) {
+    const line = isText ? lineIn(command) : undefined;
+    if (line !== undefined && writer.line(line, index)) continue;
     if (skips?.(command)) continue;
     const path = ['nftables', index];
     try {
@@ -97,6 +100,12 @@ const isInElement = (error: unknown): boolean => elementIn(error) !== undefined;
 function earlier(error: unknown, other: unknown): unknown {
   const [index, before] = [elementIn(error), elementIn(other)];
   return index !== undefined && before !== undefined && before < index ? other : error;
+}
+
+/** The rule of a line that was not parsed. There may be very many. */
+function lineIn(command: JsonCommand): LineRule | undefined {
+  const rule: unknown = 'add' in command && 'rule' in command.add ? command.add.rule : undefined;
+  return rule instanceof LineRule ? rule : undefined;
 }
 
 /** In a text, nothing may stand behind a statement that ends the rule. */
@@ -154,7 +163,7 @@ interface Dynamic {
 /** Sets that rules of the document add elements to: nft makes them dynamic, whether they say so or not. */
 function findDynamic(command: unknown, kinds: readonly string[], found: Map<string, Dynamic>): void {
   const rule = ruleIn(command);
-  if (rule !== undefined) findInRule(rule, rule.expr, kinds, found);
+  if (rule !== undefined && !(rule instanceof LineRule)) findInRule(rule, rule.expr, kinds, found);
 }
 
 /** The rule that a command is about: there may be very many. */
@@ -204,7 +213,7 @@ function onlyKey(object: unknown, path: Path, names: readonly string[]): string 
 
 class DocumentWriter implements Compiled {
   readonly transaction = new Transaction();
-  readonly places: Path[] = [];
+  readonly places: (Path | number)[] = [];
   readonly sets = new Map<string, NftSet>();
   readonly dynamic = new Map<string, Dynamic>();
   /** Sets of ranges that are made here and have no elements yet. */
@@ -239,6 +248,14 @@ class DocumentWriter implements Compiled {
     if (!MAKING.includes(verb) || kind === 'rule' || kind === 'element') this.fillSets();
     if (typeof json !== 'object') throw typeError(place, 'an object', json);
     this.#within(kind, place, () => this.#subject(verb, kind, json as Fields, place));
+  }
+
+  /** Writes a rule by the template of its shape. Returns false if that has none. */
+  line(line: LineRule, index: number): boolean {
+    this.fillSets();
+    if (!this.transaction.addLine(line)) return false;
+    this.places.push(index);
+    return true;
   }
 
   #within(kind: string, place: Path, work: () => void): void {
@@ -453,6 +470,12 @@ function priorityOf({ prio, family }: Fields, hook: string): number {
   return number;
 }
 
+/** The path of an operation's subject in the document. */
+function pathAt(places: Compiled['places'], operation: number): Path | undefined {
+  const place = places[operation];
+  return typeof place === 'number' ? ['nftables', place, 'add', 'rule'] : place;
+}
+
 /**
  * The kernel's refusal of a transaction, seen from the document that it was made from.
  * @param placeOf finds the place in a text that a part of the document was made from
@@ -466,13 +489,13 @@ export function asRefusalOf(
   if (!(error instanceof BatchError)) {
     // What only the namespace could tell: the path begins with the operation and its kind.
     return elsewhere(error, ([operation, kind, ...rest]) => {
-      const place = typeof operation === 'number' ? places[operation] : undefined;
+      const place = typeof operation === 'number' ? pathAt(places, operation) : undefined;
       return place === undefined ? [] : [...place, ...asJson(String(kind), rest)];
     });
   }
   const failures = error.failures.map(failure => {
     const { errno, syscall, path, kernelMessage, hint, request, index } = failure;
-    const place = places[index]!;
+    const place = pathAt(places, index)!;
     const moved = [...place, ...asJson(String(path[0]), path.slice(1))];
     const options = {
       errno,

@@ -86,7 +86,7 @@ export function* applyText(
 ): Operation<CommitResult | RulesetJson | undefined> {
   checkObject(options, [], ['source', 'include', 'variables', 'version', 'generation', 'dryRun', 'echo', 'signal']);
   const { source, include, variables, version, ...others } = options;
-  const script = new Script(text, { source, include, variables, version });
+  const script = new Script(text, { source, include, variables, version }, true);
   const unanswered = script.entries.findIndex(isUnanswered);
   if (unanswered >= 0 && script.problems.length === 0) throw unansweredAt(script, unanswered);
   // As nft does it: questions are answered with what there is before anything changes.
@@ -231,7 +231,7 @@ function* refusalOf(exchange: Exchange, script: Script, compiled: Compiled, erro
     const span = script.place(inner.slice(1));
     return span && textPlace(span, `Could not process rule: ${systemText(errno)}`);
   };
-  const moved = asRefusalOf(compiled, error, documentOf(script), place);
+  const moved = asRefusalOf(compiled, error, { nftables: script.json as NftDocument['nftables'] }, place);
   if (isArgumentError(moved)) return new NftSyntaxError([problemOf(script, moved)], { cause: moved });
   if (!(moved instanceof BatchError)) return moved;
   const problems: Problem[] = [];

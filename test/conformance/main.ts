@@ -9,6 +9,7 @@ import { iptablesCommands, iptablesRefuse } from './iptables-commands.ts';
 import { iptablesTranslate } from './iptables-translate.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
+import { lines } from './lines.ts';
 import { load } from './load.ts';
 import { parseScripts } from './parse-scripts.ts';
 import { printParse } from './print-parse.ts';
@@ -31,6 +32,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   text,
   documents,
   templates,
+  lines,
   reconcile,
   load,
   refuse,

@@ -1,6 +1,7 @@
 import type { Family, Statement } from '../../src/nftables/index.ts';
 import { templateDifference, withOtherConstants } from '../support/rule-templates.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
+import { numbers } from './numbers.ts';
 
 interface Case {
   t: string;
@@ -30,12 +31,3 @@ export function templates(): Outcome[] {
 }
 
 const nameOf = ({ t, line, family, rule }: Case): string => `${t}:${line} ${family}: ${rule}`;
-
-/** The same numbers in each run. */
-function numbers(): () => number {
-  let state = 1;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return (state >>> 8) ^ ((state << 24) >>> 0);
-  };
-}

@@ -11,6 +11,12 @@ import { kernelSuite } from '../support/where.ts';
 freshNamespaces();
 otherNamespaces();
 
+const refusal = async (text: string): Promise<Error> =>
+  nft.apply(text).then(
+    () => expect.unreachable(),
+    error => error,
+  );
+
 const CONFIGURATION = `#!/usr/sbin/nft -f
 
 flush ruleset
@@ -204,12 +210,6 @@ kernelSuite('texts of nft', () => {
 });
 
 kernelSuite('texts of nft that are wrong', () => {
-  const refusal = async (text: string): Promise<Error> =>
-    nft.apply(text).then(
-      () => expect.unreachable(),
-      error => error,
-    );
-
   it('change nothing, and reject with ERR_NFT_SYNTAX: all errors with their places', async () => {
     const text = 'add table table1\nadd table\nadd rule table1 c tcp dport nonsense\nadd set tabel s { type mark; }\n';
     const error = await refusal(text);
@@ -262,6 +262,31 @@ kernelSuite('texts of nft that are wrong', () => {
 });
 
 kernelSuite('large texts', () => {
+  it('name the lines that the kernel has refused with ENOENT, although all but the first were not parsed', async () => {
+    const lines = Array.from({ length: 20 }, (_, i) => `tcp dport ${i + 10} jump nowhere\n`);
+    const error = await refusal(`table ip t {\nchain c {\n${lines.join('')}}\n}\n`);
+    expect(error).toBeInstanceOf(BatchError);
+    expect((error as BatchError).failures).toMatchObject(
+      lines.map((_, i) => ({
+        code: 'ENOENT',
+        attribute: `nftables[${2 + i}].add.rule.expr[1]`,
+        line: 3 + i,
+        column: 14,
+        endColumn: 25,
+      })),
+    );
+  });
+
+  it('give each rule its handle where the line was not parsed', async () => {
+    const lines = Array.from({ length: 20 }, (_, i) => `tcp dport ${i + 1} accept\n`);
+    const result = await nft.apply(`table ip t {\nchain c {\n${lines.join('')}}\n}\n`, { echo: true });
+    const rules = await nft.rules({ family: 'ip', table: 't' });
+    expect((result as { handles: bigint[] }).handles.slice(2)).toEqual(rules.map(rule => rule.handle));
+    expect(rules.map(rule => rule.expressions[3])).toEqual(
+      lines.map((_, i) => ({ cmp: { register: 1, op: 'eq', data: (i + 1).toString(16).padStart(4, '0') } })),
+    );
+  });
+
   it('load ten thousand rules and a hundred thousand elements', { timeout: PATIENCE_MILLISECONDS }, async () => {
     const rules = Array.from(
       { length: 10_000 },

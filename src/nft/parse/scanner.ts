@@ -145,6 +145,12 @@ export class Scanner {
     return found;
   }
 
+  /** Goes on at another offset of this text, between two tokens. */
+  goOnAt(offset: number): void {
+    this.#at = offset;
+    this.scan();
+  }
+
   /** Reads the next token. */
   protected scan(): void {
     const text = this.#text;

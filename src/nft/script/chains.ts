@@ -1,4 +1,5 @@
 import { parsePriority } from '../data/priorities.ts';
+import type { LineRule, RulePlace } from '../parse/lines.ts';
 import { parseRuleStatements } from '../parse/rule.ts';
 import { T } from '../parse/tokens.ts';
 import { comment, devices, variable, wordsIn } from './names.ts';
@@ -11,7 +12,7 @@ const HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'postrouting
 
 /** A rule of a block, and where it stands. */
 export interface BlockRule {
-  readonly json: Fields;
+  readonly json: Fields | LineRule;
   readonly start: number;
   readonly span: ReturnType<Reader['spanFrom']>;
 }
@@ -46,15 +47,39 @@ export function chainBlock(reader: Reader, chain: Fields, isInner = false): Bloc
       setDevices(reader, chain, start);
     } else if (parser.isWord('comment')) comment(reader, chain);
     else {
-      const { start } = parser;
       const place = { family: chain.family, table: chain.table, chain: chain.name };
+      if (readLines(reader, place, rules)) return;
+      const { start } = parser;
       const json: Fields = { ...place, ...parseRuleStatements(parser, true) };
       rules.push({ json, start, span: reader.spanFrom(start) });
+      if (parser.is(T.NEWLINE)) reader.lines?.note(parser.source.text.slice(start, parser.end), parser.family);
     }
     parser.separator();
   }, isInner);
   return rules;
 }
+
+/** Reads lines whose form is known. Returns false if the next line must be parsed. */
+function readLines(reader: Reader, place: RulePlace, rules: BlockRule[]): boolean {
+  const { parser, lines } = reader;
+  if (lines === undefined) return false;
+  const { text } = parser.source;
+  const { family, start } = parser;
+  const span = reader.spanFrom(start);
+  let at = start;
+  for (;;) {
+    const json = lines.read(text, at, place, family);
+    if (json === undefined) break;
+    rules.push({ json, start: at, span });
+    at = lines.end;
+    while (BLANKS.includes(text.charAt(at)) && at < text.length) at++;
+  }
+  if (at === start) return false;
+  parser.goOnAt(at);
+  return true;
+}
+
+const BLANKS = ' \t\n';
 
 function setDevices(reader: Reader, object: Fields, start: number): void {
   const list = devices(reader);

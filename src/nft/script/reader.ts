@@ -1,4 +1,5 @@
 import { initializer } from '../parse/expression.ts';
+import type { LineRule, Lines } from '../parse/lines.ts';
 import { type Parser, TextError, type Variable } from '../parse/parser.ts';
 import { Source, type Span } from '../parse/source.ts';
 import { T } from '../parse/tokens.ts';
@@ -7,7 +8,7 @@ import type { Scopes } from './scopes.ts';
 /** An object of nft's JSON while it is being made. */
 export type Fields = Record<string, unknown>;
 /** A command of nft's JSON: `{ add: { table: { ... } } }`. */
-export type Entry = Record<string, Record<string, Fields | null>>;
+export type Entry = Record<string, Record<string, Fields | LineRule | null>>;
 
 /** A command, and where it stands. */
 export interface Placed {
@@ -30,13 +31,16 @@ const WILDCARDS = /[*?[]/;
 export class Reader {
   readonly parser: Parser;
   readonly scopes: Scopes;
+  /** The forms of lines that need not be parsed. */
+  readonly lines: Lines | undefined;
   readonly #include: Include | undefined;
   readonly #entries: Entry[] = [];
   #included = 0;
 
-  constructor(parser: Parser, scopes: Scopes, include: Include | undefined) {
+  constructor(parser: Parser, scopes: Scopes, include: Include | undefined, lines?: Lines) {
     this.parser = parser;
     this.scopes = scopes;
+    this.lines = lines;
     this.#include = include;
   }
 

@@ -1,4 +1,5 @@
 import { dialectOf } from '../data/dialects.ts';
+import { Lines } from '../parse/lines.ts';
 import { Parser } from '../parse/parser.ts';
 import { Places } from '../parse/places.ts';
 import { grammarOf } from '../parse/rule.ts';
@@ -25,14 +26,22 @@ export class Script {
   /** The commands that were understood. nft goes on to judge these, even if others are errors. */
   readonly entries: readonly Entry[];
   readonly problems: readonly Problem[];
-  readonly #read: (places?: Places) => { entries: readonly Entry[]; problems: readonly Problem[] };
+  readonly #read: (by?: { places?: Places; lines?: Lines }) => {
+    entries: readonly Entry[];
+    problems: readonly Problem[];
+  };
   #placed: { entries: readonly Entry[]; places: Places } | undefined;
 
-  constructor(text: string, { source = '/dev/stdin', include, variables = {}, version }: ScriptOptions = {}) {
+  /** @param skipsLines rules of lines like others are not parsed: their JSON is made when it is asked for */
+  constructor(
+    text: string,
+    { source = '/dev/stdin', include, variables = {}, version }: ScriptOptions = {},
+    skipsLines = false,
+  ) {
     const dialect = dialectOf(version);
     // Places are only known by reading the text again: what was included must be the same then.
     const included: ReturnType<Include>[] = [];
-    this.#read = places => {
+    this.#read = ({ places, lines } = {}) => {
       let next = 0;
       const remembered: Include = pattern => {
         included[next] ??= include?.(pattern) ?? [];
@@ -43,7 +52,7 @@ export class Script {
       const problems: Problem[] = [];
       const read = (of: Source, isVariable: boolean): Reader => {
         const parser = new Parser(of, { dialect, grammar, variables: scopes, ...(places !== undefined && { places }) });
-        const reader = new Reader(parser, scopes, remembered);
+        const reader = new Reader(parser, scopes, remembered, lines);
         try {
           readAll(reader, isVariable);
         } catch (error) {
@@ -56,18 +65,29 @@ export class Script {
       const { entries } = read(new Source(source, text), false);
       return { entries, problems };
     };
-    const { entries, problems } = this.#read();
-    this.entries = entries;
-    this.problems = problems;
+    let read = this.#read(skipsLines ? { lines: new Lines(dialect) } : {});
+    if (skipsLines && read.problems.length > 0) read = this.#read();
+    this.entries = read.entries;
+    this.problems = read.problems;
+  }
+
+  /** All commands as JSON, with their places. */
+  get #withPlaces(): { entries: readonly Entry[]; places: Places } {
+    if (this.#placed === undefined) {
+      const places = new Places();
+      this.#placed = { entries: this.#read({ places }).entries, places };
+    }
+    return this.#placed;
+  }
+
+  /** The commands as plain JSON. */
+  get json(): readonly Entry[] {
+    return this.#withPlaces.entries;
   }
 
   /** Returns the place in the text of a part of the commands: the path begins with the index of a command. */
   place(path: readonly (string | number)[]): Span | undefined {
-    if (this.#placed === undefined) {
-      const places = new Places();
-      this.#placed = { entries: this.#read(places).entries, places };
-    }
-    const { entries, places } = this.#placed;
+    const { entries, places } = this.#withPlaces;
     return places.find(entries, [...path]);
   }
 }

@@ -131,7 +131,8 @@ export abstract class OperationList<C extends ListContext> {
   }
 
   /** Notes an operation whose message was appended to the list. @internal */
-  protected appended(operation: TransactionOperation): this {
+  protected appended(operation: TransactionOperation, origin?: SourceMap): this {
+    if (origin !== undefined) this.#origins[this.length] = origin;
     this.#subjects.push(operation);
     this.#verbs.push(undefined);
     return this;

@@ -120,6 +120,27 @@ export class RuleShapes {
     return template;
   }
 
+  /** Finds the template of a shape. Undefined if a template cannot vary all its constants. */
+  of(shape: Shape, values: readonly ConstantValue[], setting: RuleSetting): RuleTemplate | undefined {
+    const { family, version, source } = setting;
+    const known = this.#byShape.get(shape);
+    if (
+      known?.family === family &&
+      known.version === version &&
+      (known.names === undefined || known.names === source.names)
+    )
+      return known.template;
+    const statements = shape.statements(values);
+    if (this.#find(statements, setting) === undefined) this.#remember(statements, setting);
+    const template = this.find(statements, setting);
+    const isWhole = template?.shape.constants.length === shape.constants.length;
+    const found = { family, version, names: this.#last?.names, template: isWhole ? template : undefined };
+    this.#byShape.set(shape, found);
+    return found.template;
+  }
+
+  readonly #byShape = new WeakMap<Shape, Pick<Seen, 'family' | 'version' | 'names' | 'template'>>();
+
   #find(statements: readonly Statement[], { family, version, source }: RuleSetting): Seen | undefined {
     const fits = (each: Seen): boolean =>
       each.family === family &&

@@ -9,6 +9,7 @@ import { type Family, familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
 import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { type CompiledRule, compileRule, type SourceMap } from '../../nft/compile/compile.ts';
+import type { LineRule } from '../../nft/parse/lines.ts';
 import { withReadableTypeof } from '../../nft/typeof.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
 import type { EncodeContext } from './encode-context.ts';
@@ -76,6 +77,25 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Source
   }
   list.end(start, 'newrule', family, operation);
   return origin;
+}
+
+/** Encodes the rule of a line by the template of its shape. Returns the statement of each expression; undefined if there is no template. */
+export function writeLine(
+  { place, shape, values }: LineRule,
+  operation: number,
+  to: EncodeContext,
+): SourceMap | undefined {
+  const { list, surroundings } = to;
+  const template = SHAPES.of(shape, values, {
+    family: place.family as Family,
+    version: surroundings.version,
+    source: to,
+  });
+  if (template === undefined) return undefined;
+  const family = familyNumber(place.family, FAMILY);
+  const start = to.rules.writeFrom(list, place as unknown as Fields, family, APPENDED, template, values);
+  list.end(start, 'newrule', family, operation);
+  return template.origin;
 }
 
 /** Is the rule written as it stands, in a place that needs no look at the namespace? */

@@ -1,6 +1,7 @@
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import type { ElementValue } from '../../nft/element-values.ts';
+import type { LineRule } from '../../nft/parse/lines.ts';
 import type { Rule } from '../../nft/rule.ts';
 import type { RangeList } from '../ranges/range-lists.ts';
 import { RangedSets } from '../ranges/ranged-sets.ts';
@@ -17,7 +18,7 @@ import type {
 } from './new-objects.ts';
 import { OperationList, type TransactionOperation } from './operation-list.ts';
 import { KINDS } from './operations.ts';
-import { RULE_VERBS, writeRule } from './rule-writer.ts';
+import { RULE_VERBS, writeLine, writeRule } from './rule-writer.ts';
 
 export type { TransactionOperation } from './operation-list.ts';
 
@@ -230,6 +231,14 @@ export class Transaction extends OperationList<EncodeContext> {
     return this.appended(operation);
   }
 
+  /** Adds the rule of a line by the template of its shape. Returns false if the shape has none. @internal */
+  addLine(line: LineRule): boolean {
+    this.open();
+    const origin = writeLine(line, this.length, this.context);
+    if (origin !== undefined) this.appended(new LineOperation(line), origin);
+    return origin !== undefined;
+  }
+
   /** Whether a set with this name is made here. @internal */
   makesSet(key: string): boolean {
     return this.context.sets.has(key);
@@ -255,6 +264,22 @@ export class Transaction extends OperationList<EncodeContext> {
   /** Encodes an operation that was unresolved. @internal */
   encodeResolved(operation: number, resolved: Resolved, list: MessageList): void {
     this.rewrite(operation, this.context.at(operation, list, resolved));
+  }
+}
+
+/** The rule of a line. Its statements are made only where something went wrong. */
+class LineOperation implements TransactionOperation {
+  readonly verb = 'add';
+  readonly kind = 'rule';
+  readonly #line: LineRule;
+
+  constructor(line: LineRule) {
+    this.#line = line;
+  }
+
+  get subject(): object {
+    const { place, expr } = this.#line;
+    return { rule: { ...place, statements: expr } };
   }
 }
 
