@@ -16,6 +16,7 @@ const RUNS: readonly (readonly [name: string, guest: string])[] = [
   ['fleet', 'host'],
   ['fleet', 'uml'],
   ['update', 'host'],
+  ['reconcile', 'host'],
   ['compile', 'host'],
   ['codec', 'host'],
   ['netns', 'host'],

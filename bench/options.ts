@@ -11,6 +11,7 @@ import { netns } from './netns.ts';
 import { nflog } from './nflog.ts';
 import { nftables } from './nftables.ts';
 import { parse } from './parse.ts';
+import { reconcile } from './reconcile.ts';
 import { start } from './start.ts';
 import { update } from './update.ts';
 
@@ -29,6 +30,7 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
   conntrack,
   fleet,
   update,
+  reconcile,
   dataplane,
   start,
 };

@@ -42,6 +42,13 @@ The shell loops run once. \`floor\` is \`native/floor-fleet.c\`.`,
     text: `Each operation is one change in one container. \`longest-pause\` is how long the event loop stood still at most while
 the whole fleet is programmed with \`maxPauseMs\`; \`running\` counts only what the thread itself ran.`,
   },
+  reconcile: {
+    title: 'Reconciling',
+    text: `Services with four endpoints each: a map of verdicts, a chain that chooses for each service, a chain for each
+endpoint. \`nothing-to-do\` finds that all is as wanted; \`made anew\` gets objects that it has not seen before, and
+\`longest-pause\` is how long the event loop stood still at most. \`one-endpoint\` changes the address of one. \`floor\` is
+\`native/floor-netlink.c\`, which asks the same questions, or empties one chain and adds one rule.`,
+  },
   start: {
     title: 'Beginning',
     text: `Whole processes, with the processor time of each. \`import/ENTRY\` imports an entry point and ends, beside Node with

@@ -22,6 +22,10 @@ export function familyNumber(family: unknown, path: Path): number {
   return FAMILIES[family as Family];
 }
 
+/** Whether `familyNumber` takes it. */
+export const isFamily = (family: unknown): family is Family =>
+  typeof family === 'string' && Object.hasOwn(FAMILIES, family);
+
 const NAMES = new Map<number, MessageFamily>([
   [C.NFPROTO_UNSPEC, 'unspecified'],
   ...Object.entries(FAMILIES).map(([name, number]) => [number, name as Family] as const),

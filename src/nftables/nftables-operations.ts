@@ -14,7 +14,7 @@ import { asRefusalOf, compileDocument } from './commands.ts';
 import { Features } from './features.ts';
 import type { DesiredRuleset } from './plan/desired.ts';
 import type { RulesetPlan } from './plan/plan.ts';
-import { plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
+import { Planner, plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
 import { type NftQuery, queriesIn } from './queries.ts';
 import { RangeMemory } from './ranges/range-memory.ts';
 import type { NamedObjectOf } from './read/by-name.ts';
@@ -35,6 +35,7 @@ export class NftablesOperations {
   readonly #exchange: Exchange;
   readonly #features: Features;
   readonly #memory = new RangeMemory();
+  readonly #planner = new Planner();
 
   /** What is known of the kernel may be shared by those that ask the same one. */
   constructor(exchange: Exchange, features = new Features()) {
@@ -396,7 +397,7 @@ export class NftablesOperations {
    * console.log(formatPlan(plan));
    */
   plan(desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
-    return plan(this.#exchange, desired, options);
+    return plan(this.#exchange, this.#planner, desired, options);
   }
 
   /**
@@ -408,6 +409,6 @@ export class NftablesOperations {
    * const { operations } = await nft.reconcile({ tables: [{ family: 'inet', name: 'web' }] }, { comment: 'ours' });
    */
   reconcile(desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
-    return reconcile(this.#exchange, this.#features, desired, options);
+    return reconcile(this.#exchange, this.#features, this.#planner, desired, options);
   }
 }

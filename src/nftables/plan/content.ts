@@ -24,6 +24,18 @@ export function textOf(value: unknown): string {
   return `{${parts.join(',')}}`;
 }
 
+/** A copy of a plain value, down to its bytes. An object of a class stays itself. */
+export function copyOf<T>(value: T): T;
+export function copyOf(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(item => copyOf(item));
+  if (value instanceof Uint8Array) return value.slice();
+  if (Object.getPrototypeOf(value) !== Object.prototype) return value;
+  const copy: Fields = {};
+  for (const key of Object.keys(value)) copy[key] = copyOf((value as Fields)[key]);
+  return copy;
+}
+
 /** The object as the kernel would give it back: names for numbers, hex for bytes. */
 export function kernelForm(type: MessageName, object: object): Fields {
   const { family, ...rest } = object as { family: Family } & Fields;

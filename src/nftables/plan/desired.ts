@@ -1,7 +1,7 @@
 import { checkObject, checkString } from '../../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../../errors.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
-import { familyNumber } from '../../nf_tables/family.ts';
+import { familyNumber, isFamily } from '../../nf_tables/family.ts';
 import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
@@ -33,6 +33,31 @@ export interface DesiredRuleset {
   generation?: number;
 }
 
+/** An object of a ruleset that says where it belongs. */
+export interface ScopedObject {
+  family: unknown;
+  table: string;
+  name?: unknown;
+  chain?: unknown;
+  flags?: readonly unknown[];
+  elements?: unknown;
+}
+
+/** The part of a ruleset that becomes a model. */
+export interface ModelScope {
+  hasTable(key: string): boolean;
+  /** Whether there is a chain of that name, also outside of the part. */
+  hasChain(table: string, name: string): boolean;
+  /** The objects of a list as far as they are part of the model. What is no object is among them. */
+  given<T extends ScopedObject>(kind: string, list: readonly T[]): readonly Given<T>[];
+}
+
+/** An object with its place in a list of the ruleset. */
+export interface Given<T> {
+  object: T;
+  index: number;
+}
+
 const LISTS = ['tables', 'chains', 'sets', 'rules', 'objects', 'flowtables'] as const;
 
 /** The order of the list is the order of the rules. A rule that gives a position is refused. */
@@ -51,23 +76,29 @@ const RULE_FIELDS = [
 ];
 const LONGEST_NAME = 255;
 
-/** That it is a ruleset, of objects that say where they belong, with nothing in them that is unknown. What they hold, their models find out. */
-export function checkDesired(desired: DesiredRuleset): void {
+/**
+ * That it is a ruleset, of objects that say where they belong, with nothing in them that is unknown. What they hold, their models find out.
+ * Nothing is said of what is outside of a scope.
+ */
+export function checkDesired(desired: DesiredRuleset, scope?: ModelScope): void {
   checkObject(desired, [], [...LISTS, 'generation']);
   for (const kind of LISTS) {
     const list: unknown = desired[kind];
     if (list === undefined && kind !== 'tables') continue;
     if (!Array.isArray(list)) throw typeError([kind], 'an array', list, list === undefined ? 'ERR_MISSING' : undefined);
-    list.forEach((object: unknown, index) => {
-      checkPlace(kind, object, [kind, index]);
-    });
+    const objects = list as readonly ScopedObject[];
+    if (scope === undefined)
+      for (let index = 0; index < objects.length; index++) checkPlace(kind, objects[index], index);
+    else for (const { object, index } of scope.given(kind, objects)) checkPlace(kind, object, index);
   }
   desired.tables.forEach((table, index) => {
     at(['tables', index], () => kernelForm('newtable', table));
   });
 }
 
-function checkPlace(kind: (typeof LISTS)[number], object: unknown, path: Path): void {
+function checkPlace(kind: (typeof LISTS)[number], object: unknown, index: number): void {
+  if (isPlaced(kind, object)) return;
+  const path = [kind, index];
   if (typeof object !== 'object' || object === null || Array.isArray(object))
     throw typeError(path, 'an object', object);
   const { family, table, name, chain, type } = object as Record<string, unknown>;
@@ -81,6 +112,20 @@ function checkPlace(kind: (typeof LISTS)[number], object: unknown, path: Path): 
   }
   if (kind === 'objects' && type === undefined) throw typeError([...path, 'type'], 'a value', type, 'ERR_MISSING');
 }
+
+/** Whether the usual object passes, of which no error need be told. */
+function isPlaced(kind: (typeof LISTS)[number], object: unknown): boolean {
+  if (typeof object !== 'object' || object === null || kind === 'tables' || kind === 'objects') return false;
+  const { family, table, name, chain } = object as Record<string, unknown>;
+  if (!isFamily(family) || !isShortName(table)) return false;
+  if (kind !== 'rules') return isShortName(name);
+  for (const field in object) if (!RULE_FIELDS.includes(field)) return false;
+  return isShortName(chain);
+}
+
+/** A name of whose bytes there cannot be too many. */
+const isShortName = (name: unknown): boolean =>
+  typeof name === 'string' && name.length > 0 && name.length <= LONGEST_NAME / 3 && !name.includes('\0');
 
 /** Refuses what there can be only one of. */
 export const twice = (path: Path, name: unknown): RangeError =>

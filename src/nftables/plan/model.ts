@@ -7,9 +7,7 @@ import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { Table } from '../../nf_tables/table.ts';
 import type { SourceMap } from '../../nft/compile/compile.ts';
 import type { Rule } from '../../nft/rule.ts';
-import type { Interfaces } from '../interfaces.ts';
 import type { SetModel } from './set-model.ts';
-import type { Timeouts } from './timeouts.ts';
 
 export interface RuleModel {
   readonly content: string;
@@ -62,40 +60,8 @@ export interface TableModel {
   readonly objects: ReadonlyMap<string, ObjectModel>;
   readonly flowtables: ReadonlyMap<string, FlowtableModel>;
   /** Of a part of a table: all of it. Elements may lead to what is outside of the part. */
-  readonly names?: Pick<TableModel, 'chains' | 'objects'>;
+  names?: { readonly chains: { has(name: string): boolean }; readonly objects: { has(key: string): boolean } };
   readonly path: Path;
-}
-
-/** An object of a ruleset that says where it belongs. */
-export interface ScopedObject {
-  family: unknown;
-  table: string;
-  name?: unknown;
-  chain?: unknown;
-  flags?: readonly unknown[];
-  elements?: unknown;
-}
-
-/** The part of a ruleset that becomes a model. */
-export interface ModelScope {
-  hasTable(key: string): boolean;
-  /** The object as far as it is part of the model, or undefined. */
-  within<T extends ScopedObject>(kind: string, object: T): T | undefined;
-}
-
-export interface ModelOptions {
-  interfaces?: Interfaces['interfaces'] | undefined;
-  timeouts?: Timeouts | undefined;
-  /** It was read: nothing in it is to be refused. */
-  isThere?: boolean;
-  /** Only this part of the ruleset becomes a model. */
-  scope?: ModelScope | undefined;
-}
-
-/** An object with its place in a list of the ruleset. */
-export interface Given<T> {
-  object: T;
-  index: number;
 }
 
 export const tableKey = ({ family, name }: { family: string; name: string }): string => `${family} ${name}`;

@@ -1,5 +1,7 @@
 import { checkObject } from '../../codec/index.ts';
 import { printable, rangeError, StateError, typeError } from '../../errors.ts';
+import type { EventLoopBudget, Operation } from '../../netlink/index.ts';
+import { runNow, type Step } from '../../netlink/operation.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import type { Table } from '../../nf_tables/table.ts';
 import type { Interfaces } from '../interfaces.ts';
@@ -7,11 +9,12 @@ import type { Ruleset } from '../read/listing.ts';
 import { Transaction, type TransactionOperation } from '../write/transaction.ts';
 import { inOrder, misplaced } from './chain-order.ts';
 import { type Fields, textOf } from './content.ts';
-import { checkDesired, type DesiredRuleset } from './desired.ts';
+import { checkDesired, type DesiredRuleset, type ScopedObject } from './desired.ts';
 import { type TableModel, tableKey } from './model.ts';
-import { modelOf } from './ruleset-model.ts';
-import type { Scope } from './scope.ts';
-import { keyOf, type PlacedOperation, placed, TablePlan } from './table-plan.ts';
+import type { ModelMemory } from './model-memory.ts';
+import { modelInParts } from './ruleset-model.ts';
+import { append, type Scope, ScopedRuleset } from './scope.ts';
+import { keyOf, type PlacedOperation, placed, type TableOperations, TablePlan } from './table-plan.ts';
 import { ticksOf } from './timeouts.ts';
 
 const SIGNS: Partial<Record<TransactionOperation['verb'], string>> = {
@@ -129,13 +132,27 @@ export interface RulesetPlan {
  */
 export function transactionOf({ operations }: Pick<RulesetPlan, 'operations'>): Transaction {
   const transaction = new Transaction();
-  for (const { verb, subject } of operations)
-    (transaction[verb] as (subject: object) => Transaction).call(transaction, subject);
+  for (const operation of operations) addTo(transaction, operation);
   return transaction;
+}
+
+export function addTo(transaction: Transaction, { verb, subject }: TransactionOperation): void {
+  (transaction[verb] as (subject: object) => Transaction).call(transaction, subject);
+}
+
+/** What plans have found out of the two sides. */
+export interface PlanMemory {
+  readonly wanted: ModelMemory;
+  readonly there: ModelMemory;
 }
 
 /** What the handle that plans knows of its namespace and its socket. */
 export interface PlanContext {
+  memory?: PlanMemory | undefined;
+  /** The present ruleset was just read: see ModelOptions. */
+  isDecoded?: boolean;
+  /** Taken between parts. */
+  budget?: EventLoopBudget | undefined;
   port?: number | undefined;
   /** The part that is compared; default: all of the owner's tables. */
   scope?: Scope | undefined;
@@ -151,14 +168,21 @@ export interface PlacedPlan extends RulesetPlan {
  * @throws TypeError, RangeError the desired ruleset is not well formed: with the path in it
  * @throws StateError ERR_FOREIGN_TABLE a table of a name that is wanted is another's
  */
-export function planOf(
+export const planOf = (present: Ruleset, desired: DesiredRuleset, owner: TableOwner): PlacedPlan =>
+  runNow(planInParts(present, desired, owner, {}));
+
+/** The same, with what the handle knows. The event loop may run between its parts. */
+export function* planInParts(
   present: Ruleset,
   desired: DesiredRuleset,
   owner: TableOwner,
-  { port, interfaces, scope }: PlanContext = {},
-): PlacedPlan {
+  { port, interfaces, scope, memory, isDecoded = false, budget }: PlanContext,
+): Operation<PlacedPlan> {
   const owns = ownership(owner, port);
-  checkDesired(desired);
+  const wantedScope = scope && new ScopedRuleset(scope, desired ?? {});
+  checkDesired(desired, wantedScope);
+  const rest: Step | undefined = budget?.measured;
+  if (rest !== undefined) yield rest;
   // A name whose bytes are no text was kept raw: such a table can neither be asked for nor be named.
   const owned = present.tables.filter(table => isText(table.name) && owns(table));
   const ownedKeys = new Set(owned.map(tableKey));
@@ -166,9 +190,13 @@ export function planOf(
   const unnameable = unnameableIn(present);
   // A table that is compared in part is not replaced because of the rest.
   if (scope !== undefined) for (const key of unnameable) if (!scope.isWhole(key)) unnameable.delete(key);
+  let asked: { family: Family; table: string; isIn: boolean } | undefined;
   const isInOwned = ({ family, table, name = '' }: { family: Family; table: string; name?: unknown }) => {
-    const key = tableKey({ family, name: table });
-    return ownedKeys.has(key) && isInScope(key) && !unnameable.has(key) && isText(name);
+    if (asked?.table !== table || asked.family !== family) {
+      const key = tableKey({ family, name: table });
+      asked = { family, table, isIn: ownedKeys.has(key) && isInScope(key) && !unnameable.has(key) };
+    }
+    return asked.isIn && isText(name);
   };
   const thereAsRead: DesiredRuleset = {
     tables: owned.filter(table => isInScope(tableKey(table))),
@@ -178,13 +206,33 @@ export function planOf(
     objects: present.objects.filter(isInOwned),
     flowtables: present.flowtables.filter(isInOwned),
   };
-  const timeouts = ticksOf([...timeoutsIn(desired), ...timeoutsIn(thereAsRead)]);
+  if (rest !== undefined) yield rest;
+  const compared = (kind: 'sets' | 'rules') =>
+    wantedScope?.given<ScopedObject>(kind, desired[kind] ?? []).map(({ object }) => object) ?? desired[kind];
+  const timing = { sets: compared('sets'), rules: compared('rules') } as Pick<DesiredRuleset, 'sets' | 'rules'>;
+  const timeouts = ticksOf([...timeoutsIn(timing), ...timeoutsIn(thereAsRead)]);
+  if (rest !== undefined) yield rest;
   const tables = desired.tables.map((table, i) => claimed(table, owner, i));
-  const wanted = modelOf({ ...desired, tables }, { interfaces, timeouts, scope });
+  const wanted = yield* modelInParts(
+    { ...desired, tables },
+    { interfaces, timeouts, scope: wantedScope, memory: memory?.wanted, budget },
+  );
   refuseForeign(desired, present, ownedKeys);
-  const there = modelOf(thereAsRead, { isThere: true, timeouts });
+  const there = yield* modelInParts(thereAsRead, {
+    isThere: true,
+    isDecoded,
+    timeouts,
+    scope: scope && new ScopedRuleset(scope, thereAsRead),
+    memory: memory?.there,
+    budget,
+  });
   if (scope !== undefined) limit(scope, wanted, there);
-  return joined(present.generation, wanted, there, unnameable);
+  const all = yield* joined(wanted, there, unnameable, rest);
+  return {
+    generation: present.generation,
+    operations: all.map(({ operation }) => operation),
+    places: all.map(({ place }) => place),
+  };
 }
 
 /** Leaves only the scope to be compared. The head of a table that is not compared as a whole stays as it is. */
@@ -200,27 +248,34 @@ function limit(scope: Scope, wanted: Map<string, TableModel>, there: Map<string,
 }
 
 /** All tables in one transaction: first the removals, then the additions, so that every object comes after those that it refers to. */
-function joined(
-  generation: number,
+function* joined(
   wanted: ReadonlyMap<string, TableModel>,
   there: ReadonlyMap<string, TableModel>,
   unnameable: ReadonlySet<string>,
-): PlacedPlan {
+  rest: Step | undefined,
+): Operation<PlacedOperation[]> {
   const all: PlacedOperation[] = [];
   for (const [key, model] of there)
     if (!wanted.has(key)) all.push(placed('delete', { table: keyOf(model.table) }, undefined));
   const { plans, moved } = tablePlans(wanted, there, unnameable);
   const ids = { next: 1 };
-  const parts = [...plans].map(([key, plan]) => ({ key, ...plan.operations(moved.get(key) ?? new Set(), ids) }));
-  for (const { first, removals } of parts) all.push(...first, ...removals);
-  for (const { others } of parts) all.push(...others);
+  const parts: (TableOperations & { key: string })[] = [];
+  for (const [key, plan] of plans) {
+    if (rest !== undefined) yield rest;
+    parts.push({ key, ...(yield* plan.operations(moved.get(key) ?? new Set(), ids, rest)) });
+  }
+  for (const { first, removals } of parts) {
+    append(all, first);
+    append(all, removals);
+  }
+  for (const { others } of parts) append(all, others);
   const chains = new Map(parts.map(part => [part.key, part.chains]));
   for (const { table, chain } of inOrder(wanted)) {
     const operation = chains.get(table)?.get(chain);
     if (operation !== undefined) all.push(operation);
   }
-  for (const { last } of parts) all.push(...last);
-  return { generation, operations: all.map(({ operation }) => operation), places: all.map(({ place }) => place) };
+  for (const { last } of parts) append(all, last);
+  return all;
 }
 
 /** A plan for each table, and the chains that cannot stay because of where they stand. */
@@ -251,7 +306,7 @@ function refuseForeign(desired: DesiredRuleset, present: Ruleset, owned: Readonl
 }
 
 /** Every timeout that a ruleset says something about: of sets, of elements, of rules that add them. */
-function timeoutsIn({ sets = [], rules = [] }: DesiredRuleset): bigint[] {
+function timeoutsIn({ sets = [], rules = [] }: Pick<DesiredRuleset, 'sets' | 'rules'>): bigint[] {
   const found: bigint[] = [];
   const add = (value: unknown) => {
     if (typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value)))

@@ -1,14 +1,18 @@
 import { atIndex, BatchError, NetlinkError, type Path, typeError } from '../../errors.ts';
-import { type Exchange, NetlinkSocket, type Operation } from '../../netlink/index.ts';
+import { type EventLoopBudget, type Exchange, NetlinkSocket, type Operation } from '../../netlink/index.ts';
 import { isMoved, retry } from '../../netlink/retry.ts';
 import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import type { Features } from '../features.ts';
 import { interfacesOf } from '../interfaces.ts';
+import { RulesetMemory } from '../read/dump-memory.ts';
 import { type Ruleset, ruleset } from '../read/listing.ts';
-import { RulesetMirror } from '../watch/mirror.ts';
+import { presentOf, RulesetMirror } from '../watch/mirror.ts';
 import { commit } from '../write/commit.ts';
+import { Transaction } from '../write/transaction.ts';
+import { copyOf } from './content.ts';
 import type { DesiredRuleset } from './desired.ts';
-import { type PlacedPlan, planOf, type RulesetPlan, type TableOwner, transactionOf } from './plan.ts';
+import { ModelMemory, textOfPlain } from './model-memory.ts';
+import { addTo, type PlacedPlan, planInParts, type RulesetPlan, type TableOwner } from './plan.ts';
 import { type PlanScope, Scope } from './scope.ts';
 import type { PlacedOperation } from './table-plan.ts';
 
@@ -28,6 +32,29 @@ export type ReconcileOptions = TableOwner & {
   signal?: AbortSignal;
 };
 
+/** Whatever a handle has read and found out for its last plan. Nobody changes what was read, so an object of it is its own name. */
+class Recollection {
+  readonly owner: string;
+  readonly read = new RulesetMemory();
+  readonly there = new ModelMemory(object => object);
+  readonly wanted = new ModelMemory(textOfPlain);
+
+  constructor(owner: string) {
+    this.owner = owner;
+  }
+}
+
+/** The recollection of the last owner that a handle has planned for. */
+export class Planner {
+  #last: Recollection | undefined;
+
+  recall({ comment, prefix, flag }: TableOwner): Recollection {
+    const owner = JSON.stringify([comment, prefix, flag]);
+    if (this.#last?.owner !== owner) this.#last = new Recollection(owner);
+    return this.#last;
+  }
+}
+
 /** Compares with the state that a mirror has, or that is read. */
 class Comparison {
   readonly #exchange: Exchange;
@@ -36,8 +63,10 @@ class Comparison {
   readonly #scope: Scope | undefined;
   /** Only the first attempt uses it: it may come behind for any time. */
   #mirror: RulesetMirror | undefined;
+  /** Of whole comparisons. A part is small. */
+  readonly #memory: Recollection | undefined;
 
-  constructor(exchange: Exchange, desired: DesiredRuleset, options: ReconcileOptions) {
+  constructor(exchange: Exchange, planner: Planner, desired: DesiredRuleset, options: ReconcileOptions) {
     const { only, mirror } = options ?? {};
     if (mirror !== undefined && !(mirror instanceof RulesetMirror))
       throw typeError(['mirror'], 'a RulesetMirror', mirror);
@@ -46,22 +75,29 @@ class Comparison {
     this.#options = options;
     this.#scope = only === undefined ? undefined : new Scope(only, desired);
     this.#mirror = mirror;
+    this.#memory = only === undefined ? planner.recall(options ?? {}) : undefined;
   }
 
-  *present(): Operation<Ruleset> {
+  /** The plan from the present state, and that state. */
+  *plan(): Operation<{ present: Ruleset; planned: PlacedPlan }> {
     const mirror = this.#mirror;
     this.#mirror = undefined;
     // Generations count from 1: this one has been told nothing yet.
-    if (mirror !== undefined && mirror.generation > 0) return mirror.ruleset;
-    return yield* this.#scope?.read(this.#exchange, this.#desired) ??
-      ruleset(this.#exchange, { elements: true }, XT_LAYOUTS);
-  }
-
-  plan(present: Ruleset): PlacedPlan {
-    const { transport } = this.#exchange;
+    const isTold = mirror !== undefined && mirror.generation > 0;
+    const present = isTold ? presentOf(mirror) : yield* this.#read();
+    const { transport, budget } = this.#exchange;
     const port = transport instanceof NetlinkSocket ? transport.port : undefined;
     const { interfaces } = interfacesOf(transport);
-    return planOf(present, this.#desired, this.#options, { port, interfaces, scope: this.#scope });
+    const context = { port, interfaces, scope: this.#scope, memory: this.#memory, isDecoded: !isTold, budget };
+    return { present, planned: yield* planInParts(present, this.#desired, this.#options, context) };
+  }
+
+  #read(): Operation<Ruleset> {
+    const exchange = this.#exchange;
+    return (
+      this.#scope?.read(exchange, this.#desired) ??
+      ruleset(exchange, { elements: true }, XT_LAYOUTS, this.#memory?.read)
+    );
   }
 
   /** What is known of the whole ruleset: it explains a refusal. */
@@ -71,29 +107,37 @@ class Comparison {
 }
 
 /** Reads the owner's tables and compares them with the desired ones: see NftablesOperations.plan. */
-export function* plan(exchange: Exchange, desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
-  const comparison = new Comparison(exchange, desired, options);
-  const { generation, operations } = comparison.plan(yield* comparison.present());
-  return { generation, operations };
+export function* plan(
+  exchange: Exchange,
+  planner: Planner,
+  desired: DesiredRuleset,
+  options: ReconcileOptions,
+): Operation<RulesetPlan> {
+  const { planned } = yield* new Comparison(exchange, planner, desired, options).plan();
+  const { generation, operations } = planned;
+  // The caller may do with them as he likes.
+  return { generation, operations: copyOf(operations) };
 }
 
 /** Plans and commits: see NftablesOperations.reconcile. */
 export function* reconcile(
   exchange: Exchange,
   features: Features,
+  planner: Planner,
   desired: DesiredRuleset,
   options: ReconcileOptions,
 ): Operation<RulesetPlan> {
-  const comparison = new Comparison(exchange, desired, options);
+  const comparison = new Comparison(exchange, planner, desired, options);
   return yield* retry(
     'the reconciling of the ruleset',
     function* () {
-      const present = yield* comparison.present();
-      const { generation, operations, places } = comparison.plan(present);
+      const { present, planned } = yield* comparison.plan();
+      const { generation, operations, places } = planned;
       if (operations.length === 0) return { generation, operations };
       try {
-        yield* commit(exchange, features, transactionOf({ operations }), { generation }, comparison.known(present));
-        return { generation, operations };
+        const transaction = yield* transactionInParts(operations, exchange.budget);
+        yield* commit(exchange, features, transaction, { generation }, comparison.known(present));
+        return { generation, operations: copyOf(operations) };
       } catch (error) {
         throw isMoved(error) ? error : seenFrom(desired, places, error);
       }
@@ -101,6 +145,18 @@ export function* reconcile(
     { rest: exchange.budget },
   );
 }
+
+/** As `transactionOf`; the event loop may run in between. */
+function* transactionInParts(operations: PlacedPlan['operations'], budget: EventLoopBudget): Operation<Transaction> {
+  const transaction = new Transaction();
+  for (let i = 0; i < operations.length; i++) {
+    addTo(transaction, operations[i]!);
+    if (i % OPERATIONS_IN_A_ROW === 0) yield budget.measured;
+  }
+  return transaction;
+}
+
+const OPERATIONS_IN_A_ROW = 64;
 
 /** The kernel's refusal of a plan, with paths in the desired ruleset. A removal stands nowhere there: its operation in the plan is told. */
 function seenFrom(desired: DesiredRuleset, places: PlacedPlan['places'], error: unknown): unknown {

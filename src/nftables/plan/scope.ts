@@ -10,8 +10,8 @@ import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { byName } from '../read/by-name.ts';
 import { dumpElements, list, type Ruleset, ruleset, type SetEntry } from '../read/listing.ts';
 import { Reading } from '../read/reading.ts';
-import type { DesiredRuleset } from './desired.ts';
-import { type ModelScope, type ScopedObject, type TableModel, tableKey } from './model.ts';
+import type { DesiredRuleset, Given, ModelScope, ScopedObject } from './desired.ts';
+import { type TableModel, tableKey } from './model.ts';
 
 /*
  * A part of a ruleset: some chains with their rules, some sets with their elements, or whole tables. Nothing else is read, compared or changed.
@@ -39,7 +39,7 @@ export type PlanScope =
 type Key = { family: SetKey['family']; table: string; name: string };
 
 /** The parts of one table. */
-interface Part {
+export interface Part {
   readonly key: TableKey;
   whole: boolean;
   readonly chains: Map<string, Key>;
@@ -50,18 +50,15 @@ const KINDS = ['chain', 'set', 'map', 'table'];
 const LONGEST_NAME = 255;
 
 /** The part of a ruleset that is read, compared and changed. */
-export class Scope implements ModelScope {
+export class Scope {
   readonly #parts = new Map<string, Part>();
-  /** Chains of rules' own: 'inet web __chain1'. Rules of the scope may lead to them. */
-  readonly #bound = new Set<string>();
+  /** The place that was last asked for, and the part of it: most objects stand behind another one of their table. */
+  #asked: { family: unknown; table: string; part: Part | undefined } | undefined;
 
   /** @throws TypeError, RangeError with the path in `only`, or of a table that is not desired */
   constructor(only: readonly PlanScope[], desired: DesiredRuleset) {
     if (!Array.isArray(only)) throw typeError(['only'], 'an array of { chain }, { set }, { map } or { table }', only);
     const tables = new Set(Array.isArray(desired?.tables) ? desired.tables.map(table => tableKey(table)) : []);
-    if (Array.isArray(desired?.chains))
-      for (const { family, table, name, flags } of desired.chains as readonly Chain[])
-        if (flags?.includes('binding')) this.#bound.add(`${family} ${table} ${name}`);
     only.forEach((given: unknown, index) => {
       const path = ['only', index];
       const [kind = '', ...others] = typeof given === 'object' && given !== null ? Object.keys(given) : [];
@@ -95,8 +92,11 @@ export class Scope implements ModelScope {
     return part;
   }
 
-  #partOf({ family, table }: Pick<ScopedObject, 'family' | 'table'>): Part | undefined {
-    return this.#parts.get(`${family} ${table}`);
+  /** The part that an object's place is in: most objects stand behind another one of their table. */
+  partOf({ family, table }: Pick<ScopedObject, 'family' | 'table'>): Part | undefined {
+    if (this.#asked?.table !== table || this.#asked.family !== family)
+      this.#asked = { family, table, part: this.#parts.get(`${family} ${table}`) };
+    return this.#asked.part;
   }
 
   hasTable(key: string): boolean {
@@ -106,21 +106,6 @@ export class Scope implements ModelScope {
   /** Is the table compared as a whole? */
   isWhole(key: string): boolean {
     return this.#parts.get(key)?.whole === true;
-  }
-
-  /** The object as it is compared: undefined outside of the scope. Sets outside are still needed to compile rules, but not their elements. */
-  within<T extends ScopedObject>(kind: string, object: T): T | undefined {
-    const part = this.#partOf(object);
-    if (part === undefined) return undefined;
-    if (part.whole) return object;
-    const { family, table, name, chain } = object;
-    if (kind === 'rules')
-      return part.chains.has(String(chain)) || this.#bound.has(`${family} ${table} ${chain}`) ? object : undefined;
-    if (kind !== 'sets' || part.sets.has(String(name))) return object;
-    if (object.flags?.includes('anonymous')) return object;
-    const set = { ...object };
-    delete set.elements;
-    return set;
   }
 
   /** The table with the chains and sets of the scope alone, and the names of all others, which rules may refer to. */
@@ -135,7 +120,7 @@ export class Scope implements ModelScope {
       sets: new Map([...model.sets].flatMap(([name, set]) => (sets.has(name) ? [[name, { ...set, fed: true }]] : []))),
       objects: new Map(),
       flowtables: new Map(),
-      names: model,
+      names: model.names ?? model,
     };
   }
 
@@ -175,6 +160,69 @@ function* readSet(exchange: Exchange, key: Key, found: Ruleset): Operation<void>
   if (set !== undefined) found.sets.push({ ...set, elements: yield* dumpElements(exchange, key) });
 }
 
+/** The scope in one of the two rulesets that are compared. */
+export class ScopedRuleset implements ModelScope {
+  readonly #scope: Scope;
+  readonly #chains: readonly Chain[];
+  /** Chains of rules' own, which rules of the scope may lead to: 'inet web __chain1'. */
+  readonly #bound = new Set<string>();
+  readonly #lists = new Map<string, readonly Given<ScopedObject>[]>();
+  #names: Set<string> | undefined;
+
+  constructor(scope: Scope, { chains = [] }: Pick<DesiredRuleset, 'chains'>) {
+    this.#scope = scope;
+    this.#chains = chains;
+  }
+
+  hasTable(key: string): boolean {
+    return this.#scope.hasTable(key);
+  }
+
+  hasChain(key: string, name: string): boolean {
+    this.#names ??= new Set(this.#chains.map(chain => `${chain.family} ${chain.table} ${chain.name}`));
+    return this.#names.has(`${key} ${name}`);
+  }
+
+  /** Asked for the chains before the rules. */
+  given<T extends ScopedObject>(kind: string, list: readonly T[]): readonly Given<T>[] {
+    const known = this.#lists.get(kind) as readonly Given<T>[] | undefined;
+    if (known !== undefined) return known;
+    const found: Given<T>[] = [];
+    for (let index = 0; index < list.length; index++) {
+      const whole = list[index]!;
+      // Whoever checks the list refuses it.
+      const isObject = typeof whole === 'object' && whole !== null;
+      const object = isObject ? this.#within(kind, whole) : whole;
+      if (object !== undefined) found.push({ object, index });
+    }
+    this.#lists.set(kind, found);
+    return found;
+  }
+
+  /** The object as it is compared: undefined outside of the scope. Sets outside are still needed to compile rules, but not their elements. */
+  #within<T extends ScopedObject>(kind: string, object: T): T | undefined {
+    if (kind === 'tables') return object;
+    const part = this.#scope.partOf(object);
+    if (part === undefined) return undefined;
+    if (part.whole) return object;
+    const { family, table, name, chain } = object;
+    if (kind === 'rules') {
+      const isIn = part.chains.has(String(chain));
+      return isIn || (this.#bound.size > 0 && this.#bound.has(`${family} ${table} ${chain}`)) ? object : undefined;
+    }
+    if (kind === 'chains') {
+      const isBound = object.flags?.includes('binding') === true;
+      if (isBound) this.#bound.add(`${family} ${table} ${name}`);
+      return isBound || part.chains.has(String(name)) ? object : undefined;
+    }
+    if (kind !== 'sets' || part.sets.has(String(name))) return object;
+    if (object.flags?.includes('anonymous')) return object;
+    const set = { ...object };
+    delete set.elements;
+    return set;
+  }
+}
+
 /** A chain with its rules, and the sets and chains that belong to these rules. */
 function* readChain(exchange: Exchange, key: Key, found: Ruleset, named: ReadonlySet<string>): Operation<void> {
   const { family, table, name } = key;
@@ -198,7 +246,7 @@ function* readChain(exchange: Exchange, key: Key, found: Ruleset, named: Readonl
 }
 
 /** There may be more of them than a call can have arguments. */
-function append<T>(list: T[], more: readonly T[]): void {
+export function append<T>(list: T[], more: readonly T[]): void {
   for (const each of more) list.push(each);
 }
 

@@ -54,6 +54,17 @@ export function sameSet(there: SetModel, wanted: SetModel): boolean {
   return there.size === wanted.size || (wanted.size === undefined && wanted.fed && there.size === FED_SIZE);
 }
 
+/** Whether the kernel counts time for the set or one of its elements. */
+export function hasTimeouts({ form, elements }: SetModel): boolean {
+  if (form.timeoutMilliseconds !== undefined || form.flags?.includes('timeout')) return true;
+  for (const { value } of elements?.values() ?? []) {
+    if (typeof value !== 'object' || value === null) continue;
+    const fields = 'wire' in value ? value.wire : value;
+    if ('timeoutMilliseconds' in fields && fields.timeoutMilliseconds !== undefined) return true;
+  }
+  return false;
+}
+
 /** Flags that follow from the rest. */
 const DERIVED = ['expressions', 'map', 'object'];
 

@@ -1,4 +1,6 @@
 import type { Path } from '../../errors.ts';
+import type { Operation } from '../../netlink/index.ts';
+import type { Step } from '../../netlink/operation.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import { hasFlag, isDormant, type Table } from '../../nf_tables/table.ts';
@@ -41,6 +43,9 @@ export interface TableOperations {
 /** Deleting one by one looks each rule up along its chain; above this many in a chain that keeps none, it is emptied at once. */
 const FLUSH_FROM = 2;
 
+/** Rules that are compared between two looks at the clock. */
+const RULES_IN_A_ROW = 256;
+
 type Contents = Omit<TableModel, 'table' | 'path'>;
 const EMPTY: Contents = { chains: new Map(), sets: new Map(), objects: new Map(), flowtables: new Map() };
 
@@ -55,6 +60,8 @@ export class TablePlan {
   /** The same, and what goes for good. */
   readonly #gone = new Set<string>();
   #ids = { next: 1 };
+  /** Taken between parts. */
+  #rest: Step | undefined;
 
   /** The table that is replaced: its sets may keep their elements. */
   readonly #previous: Contents;
@@ -123,14 +130,16 @@ export class TablePlan {
   }
 
   /** `moved`: chains that cannot stay where they stand. `ids` numbers what has no name. */
-  operations(moved: ReadonlySet<string>, ids: { next: number }): TableOperations {
+  *operations(moved: ReadonlySet<string>, ids: { next: number }, rest?: Step): Operation<TableOperations> {
     this.#ids = ids;
+    this.#rest = rest;
     for (const chain of moved) {
       this.#gone.add(`chain ${chain}`);
       this.#recreated.add(`chain ${chain}`);
     }
     const removals: PlacedOperation[] = [];
-    const rules = this.#ruleOperations(removals);
+    const rules = yield* this.#ruleOperations(removals);
+    if (rest !== undefined) yield rest;
     const elements = this.#elementOperations(removals);
     const { family, table } = this.#place;
     const remove = <T>(kind: string, models: ReadonlyMap<string, T>, subject: (model: T) => object) => {
@@ -142,6 +151,7 @@ export class TablePlan {
     remove('chain', this.#before.chains, ({ chain }) => ({ chain: nameOf(chain.name!) }));
     remove('object', this.#before.objects, ({ object }) => ({ object: { ...nameOf(object.name), type: object.type } }));
     remove('flowtable', this.#before.flowtables, ({ flowtable }) => ({ flowtable: nameOf(flowtable.name) }));
+    if (rest !== undefined) yield rest;
     const { others, chains, sets } = this.#additions();
     const first = [...this.#first];
     if (this.#switch !== undefined) {
@@ -152,7 +162,7 @@ export class TablePlan {
       }
       first.push(this.#switch);
     }
-    return { first, removals, others, chains, last: [...sets, ...elements, ...rules] };
+    return { first, removals, others, chains, last: sets.concat(elements, rules) };
   }
 
   #isNew(kind: string, key: string, before: ReadonlyMap<string, unknown>): boolean {
@@ -241,8 +251,9 @@ export class TablePlan {
     return additions;
   }
 
-  #ruleOperations(removals: PlacedOperation[]): PlacedOperation[] {
+  *#ruleOperations(removals: PlacedOperation[]): Operation<PlacedOperation[]> {
     const additions: PlacedOperation[] = [];
+    let rules = 0;
     for (const [name, { rules }] of this.#before.chains) {
       if (!this.#after.chains.has(name) || this.#recreated.has(`chain ${name}`))
         this.#emptyChain(name, rules, removals);
@@ -250,6 +261,10 @@ export class TablePlan {
     for (const [name, model] of this.#after.chains) {
       const isNew = this.#isNew('chain', name, this.#before.chains);
       this.#chainRules(name, isNew ? [] : this.#before.chains.get(name)!.rules, model, removals, additions);
+      rules += 1 + model.rules.length;
+      if (this.#rest === undefined || rules < RULES_IN_A_ROW) continue;
+      rules = 0;
+      yield this.#rest;
     }
     return additions;
   }

@@ -14,6 +14,7 @@ import type { Table } from '../../nf_tables/table.ts';
 import type { XtLayouts } from '../../nf_tables/xt/layout.ts';
 import { requestFor } from '../request.ts';
 import { ownChainsFirst } from '../write/rule-places.ts';
+import type { DumpMemory, ElementsMemory, RulesetMemory } from './dump-memory.ts';
 import { READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
 
 /** Where to look; what is left out does not narrow it. */
@@ -75,29 +76,47 @@ interface Kinds {
 type Filter = ListFilter & { chain?: string };
 
 /**
+/**
  * Everything, consistent: see NftablesOperations.ruleset.
  * @param xt the structures of xtables' matches and targets: rules have their bytes without them
+ * @param memory what such readings have read: what says what it said then is the same object, which nobody may change
  */
 export function* ruleset(
   exchange: Exchange,
   filter: RulesetFilter = {},
   xt: XtLayouts | undefined,
+  memory?: RulesetMemory,
 ): Operation<Ruleset> {
   checkFilter(filter, ['family', 'table', 'elements', ...READING_OPTIONS]);
   const reading = new Reading(exchange, filter);
   return yield* reading.consistent(exchange, function* (generation) {
-    const tables = yield* dump(exchange, 'table', filter, reading, generation);
-    const chains = yield* dump(exchange, 'chain', filter, reading, generation);
-    const sets: SetEntry[] = yield* dump(exchange, 'set', filter, reading, generation);
-    for (const set of sets) {
+    const all = <K extends keyof Kinds>(kind: K, layouts?: XtLayouts) =>
+      dump(
+        exchange,
+        kind,
+        filter,
+        reading,
+        generation,
+        layouts,
+        memory?.kinds[kind] as DumpMemory<Kinds[K]> | undefined,
+      );
+    memory?.begin();
+    const tables = yield* all('table');
+    const chains = yield* all('chain');
+    const sets: SetEntry[] = yield* all('set');
+    for (const [i, set] of sets.entries()) {
       if (filter.elements !== true && !set.flags?.includes('anonymous')) continue;
       // A name whose bytes are no text was kept raw: its set cannot be asked for, and must not fail the reading of all others.
       if (typeof set.table !== 'string' || typeof set.name !== 'string') continue;
-      set.elements = yield* dumpElements(exchange, set as SetKey, reading, generation);
+      const known = memory?.elementsOf(set);
+      const elements = yield* dumpElements(exchange, set as SetKey, reading, generation, known);
+      if (known === undefined) set.elements = elements;
+      else sets[i] = known.entry(elements);
     }
-    const rules = yield* dump(exchange, 'rule', filter, reading, generation, xt);
-    const objects = yield* dump(exchange, 'object', filter, reading, generation);
-    const flowtables = yield* dump(exchange, 'flowtable', filter, reading, generation);
+    const rules = yield* all('rule', xt);
+    const objects = yield* all('object');
+    const flowtables = yield* all('flowtable');
+    memory?.end();
     // In this order each object comes after those that it refers to, so that all of them can be added again.
     return { generation, tables, chains, flowtables, objects, sets, rules: ownChainsFirst(rules) };
   });
@@ -158,6 +177,7 @@ function* dump<K extends keyof Kinds>(
   reading: Reading,
   generation?: number,
   xt?: XtLayouts,
+  memory?: DumpMemory<Kinds[K]>,
 ): Operation<Kinds[K][]> {
   const family = filter.family === undefined ? 0 : familyNumber(filter.family, ['family']);
   // The kernel filters by the table where there may be many; tables and chains are few, and are filtered here.
@@ -167,15 +187,19 @@ function* dump<K extends keyof Kinds>(
   const { number } = MESSAGES[LISTS[kind].new];
   const tableField = kind === 'table' ? 'name' : 'table';
   const check = checker(generation);
+  const decode = (message: Message) => readObject(LISTS[kind].new, message, xt) as unknown as Kinds[K];
   try {
+    memory?.begin();
     const read = (message: Message) => {
       if (message.type !== number) return undefined;
       check(message);
-      const found = readObject(LISTS[kind].new, message, xt);
-      return filter.table === undefined || found[tableField] === filter.table ? found : undefined;
+      const found = memory === undefined ? decode(message) : memory.read(message, decode);
+      return filter.table === undefined || Reflect.get(found, tableField) === filter.table ? found : undefined;
     };
     const request = requestFor(LISTS[kind].get, family, object);
-    return (yield* exchange.dump(request, read, { budget: reading.budget, attempts: 1 })) as unknown as Kinds[K][];
+    const found = yield* exchange.dump(request, read, { budget: reading.budget, attempts: 1 });
+    memory?.end();
+    return found;
   } catch (error) {
     // The table is not there: then nothing is in it. (Some kernels say so, others give an empty list.)
     if (filter.table !== undefined && isNotFound(error)) return [];
@@ -208,11 +232,14 @@ export function* dumpElements(
   set: SetKey,
   reading: Reading = new Reading(exchange),
   generation?: number,
+  memory?: ElementsMemory,
 ): Operation<WireElement[]> {
   const elements: WireElement[] = [];
+  const decode = (message: Message) => readObject('newsetelem', message).elements ?? [];
+  memory?.begin();
   yield* dumpSet(exchange, set, reading, generation, message => {
-    const part = readObject('newsetelem', message).elements;
-    if (part !== undefined) for (const element of part) elements.push(element);
+    const part = memory === undefined ? decode(message) : memory.read(message, decode);
+    for (const element of part) elements.push(element);
   });
   return elements;
 }

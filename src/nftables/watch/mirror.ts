@@ -24,7 +24,12 @@ type NewRule = Extract<RulesetEvent, { kind: 'rule'; action: 'new' }>;
 interface SetState {
   set: SetEntry;
   elements: Map<string, WireElement>;
+  /** The set with its elements, until one of them changes. */
+  entry?: SetEntry | undefined;
 }
+
+/** The state of a mirror itself: nobody may change it. An object is the same one as long as no event has told otherwise. */
+export let presentOf: (mirror: RulesetMirror) => Ruleset;
 
 /**
  * The ruleset as events change it: give it each item of a monitor that was opened with `initial`.
@@ -38,6 +43,10 @@ interface SetState {
  * }
  */
 export class RulesetMirror {
+  static {
+    presentOf = mirror => mirror.#present(rule => rule);
+  }
+
   #tables = new Map<string, TableState>();
   #generation = 0;
 
@@ -73,24 +82,34 @@ export class RulesetMirror {
 
   /** The present state, as `ruleset({ elements: true })` gives it; a copy that later events leave alone. */
   get ruleset(): Ruleset {
+    // Of each rule the place that the kernel's listing gives: behind which rule.
+    return structuredClone(
+      this.#present(({ previousHandle: _, ...rule }, before) =>
+        before === undefined ? rule : { ...rule, previousHandle: before.handle },
+      ),
+    );
+  }
+
+  #present(listed: (rule: RuleEntry, before: RuleEntry | undefined) => object): Ruleset {
     const states = [...this.#tables.values()];
     const of = <T>(list: (state: TableState) => Iterable<T>): T[] => states.flatMap(state => [...list(state)]);
-    return structuredClone({
+    return {
       generation: this.#generation,
       tables: states.map(({ table }) => table),
       chains: of(({ chains }) => chains.values()),
-      sets: of(({ sets }) => sets.values()).map(({ set, elements }) => ({ ...set, elements: [...elements.values()] })),
-      // In the order of their chains, and of each the place that the kernel's listing gives: behind which rule.
+      sets: of(({ sets }) => sets.values()).map(state => {
+        state.entry ??= { ...state.set, elements: [...state.elements.values()] };
+        return state.entry;
+      }),
+      // In the order of their chains.
       rules: of(({ chains, rules }) =>
         [...chains.values()].flatMap(chain =>
-          (rules.get(chain.name) ?? []).map(({ previousHandle: _, ...rule }, i, list) =>
-            i === 0 ? rule : { ...rule, previousHandle: list[i - 1]?.handle },
-          ),
+          (rules.get(chain.name) ?? []).map((rule, i, list) => listed(rule, list[i - 1])),
         ),
       ) as RuleEntry[],
       objects: of(({ objects }) => objects.values()),
       flowtables: of(({ flowtables }) => flowtables.values()),
-    });
+    };
   }
 
   #load(ruleset: Ruleset): void {
@@ -176,11 +195,14 @@ export class RulesetMirror {
         break;
       }
       case 'element': {
-        const elements = this.#tableOf(event.object).sets.get(event.object.set)?.elements;
+        const state = this.#tableOf(event.object).sets.get(event.object.set);
+        if (state === undefined) break;
+        const { elements } = state;
+        state.entry = undefined;
         for (const element of event.object.elements) {
           const key = JSON.stringify([element.key, element.keyEnd, element.flags]);
-          if (isNew) elements?.set(key, element);
-          else elements?.delete(key);
+          if (isNew) elements.set(key, element);
+          else elements.delete(key);
         }
         break;
       }
@@ -228,21 +250,26 @@ function withDevices<T extends { devices?: string[] }>(before: T | undefined, to
   return others.length > 0 ? { ...before, devices: others } : undefined;
 }
 
-/** Verdicts name the chain that they go to. */
+/** Verdicts name the chain that they go to. Objects that change are made anew: a plan takes one for what it was. */
 function rename(state: TableState, from: string, to: string): void {
-  const rules = state.rules.get(from);
-  if (rules !== undefined) {
-    state.rules.delete(from);
-    state.rules.set(to, rules);
-    for (const rule of rules) rule.chain = to;
+  const data = <T extends { data?: unknown }>(value: T): T =>
+    typeof value.data === 'object' && value.data !== null && Reflect.get(value.data, 'chain') === from
+      ? { ...value, data: { ...value.data, chain: to } }
+      : value;
+  const renamed = (rule: RuleEntry): RuleEntry => ({
+    ...rule,
+    chain: rule.chain === from ? to : rule.chain,
+    ...(rule.expressions !== undefined && {
+      expressions: rule.expressions.map(one => ('immediate' in one ? { immediate: data(one.immediate) } : one)),
+    }),
+  });
+  const rules = [...state.rules];
+  state.rules.clear();
+  for (const [chain, list] of rules) state.rules.set(chain === from ? to : chain, list.map(renamed));
+  for (const set of state.sets.values()) {
+    for (const [key, element] of set.elements) set.elements.set(key, data(element));
+    set.entry = undefined;
   }
-  const renamed = (data: unknown): void => {
-    if (typeof data === 'object' && data !== null && (data as { chain?: string }).chain === from)
-      (data as { chain: string }).chain = to;
-  };
-  for (const list of state.rules.values())
-    for (const { expressions } of list) for (const one of expressions ?? []) renamed(immediateOf(one));
-  for (const { elements } of state.sets.values()) for (const { data } of elements.values()) renamed(data);
 }
 
 /** Chains without a name of their own go with the rule that jumps to them, and nothing is said of it. */
