@@ -31,13 +31,13 @@ function read(memory: RulesetMemory, dump: readonly Told[]): { rules: RuleEntry[
   const rules = dump.map(told =>
     rule.read(message(told), each => {
       decoded++;
-      return readObject('newrule', each);
+      return readObject('newrule', each, undefined);
     }),
   ) as RuleEntry[];
   return { rules, decoded, isSame: rule.end() };
 }
 
-const fresh = (told: Told) => readObject('newrule', message(told));
+const fresh = (told: Told) => readObject('newrule', message(told), undefined);
 const rule = (handle: number, more: Partial<Told> = {}): Told => ({
   handle,
   comment: 'a',
@@ -105,7 +105,7 @@ describe('the memory of a dump', () => {
     const memory = new RulesetMemory();
     read(memory, [rule(1), rule(2)]);
     memory.kinds.rule.begin();
-    memory.kinds.rule.read(message(rule(3)), each => readObject('newrule', each));
+    memory.kinds.rule.read(message(rule(3)), each => readObject('newrule', each, undefined));
     expect(read(memory, [rule(1), rule(2)])).toMatchObject({ decoded: 0, isSame: true });
   });
 });
