@@ -33,6 +33,25 @@ export interface TableOptions {
   facets?: object;
 }
 
+/** What a table works with, from its schema. */
+interface Rows {
+  readonly fields: readonly Field[];
+  readonly byNumber: readonly (Field | undefined)[];
+  /** The bit of each key's field; 0 for fields of the header. */
+  readonly bits: ReadonlyMap<string, number>;
+  /** The bits of the fields that must be there. */
+  readonly required: number;
+}
+
+/** The rows of a table in which none is required. */
+function partialRows(fields: readonly Field[]): Schema {
+  const rows = fields.map(({ key, number, type, need, facets }) => {
+    const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need, facets };
+    return [key, row] as const;
+  });
+  return Object.fromEntries(rows);
+}
+
 /** Returns undefined if the bytes are no value of the type. The caller keeps such an attribute raw, and reads the others. */
 function readItem(type: Type<unknown>, source: Source, start: number, end: number, context: Context): unknown {
   try {
@@ -54,9 +73,8 @@ export class AttributeTable<T> implements Type<T> {
   /** The prefix of the kernel's names for these attributes: 'NFTA_RULE'. */
   readonly name: string;
 
-  /** The rows, in the order in which they are written. */
-  readonly fields: readonly Field[];
-  readonly #byNumber: readonly (Field | undefined)[];
+  readonly #schema: Schema | (() => Schema);
+  #rows: Rows | undefined;
   readonly #framing: Framing;
   /** The fields of the object that are no attributes. */
   readonly header: readonly string[];
@@ -64,18 +82,26 @@ export class AttributeTable<T> implements Type<T> {
   /** Further facts, for the code that declares the table. */
   readonly facets: object | undefined;
   readonly #before: TableOptions['before'];
-  /** The bit of each key's field; 0 for fields of the header. */
-  readonly #bits = new Map<string, number>();
-  #required = 0;
 
-  constructor(name: string, schema: Schema, options: TableOptions = {}) {
+  constructor(name: string, schema: Schema | (() => Schema), options: TableOptions = {}) {
     this.name = name;
+    this.#schema = schema;
     this.#framing = options.framing ?? NETLINK_FRAMING;
     this.kind = this.#framing === NETLINK_FRAMING ? 'nest' : 'userdata';
     this.header = options.header ?? [];
     this.facets = options.facets;
     this.#before = options.before;
-    this.fields = Object.entries(schema).map(([key, { number, type, need, facets }], i) => {
+  }
+
+  /** The rows, in the order in which they are written. */
+  get fields(): readonly Field[] {
+    return (this.#rows ?? this.#layOut()).fields;
+  }
+
+  /** At the first use: a program uses few of the tables that it imports. */
+  #layOut(): Rows {
+    const schema = typeof this.#schema === 'function' ? this.#schema() : this.#schema;
+    const fields = Object.entries(schema).map(([key, { number, type, need, facets }], i) => {
       const nest = type.kind === 'nest' || type.kind === 'list';
       const wireType = nest ? number | NLA_F_NESTED : number;
       return {
@@ -89,15 +115,18 @@ export class AttributeTable<T> implements Type<T> {
         facets,
       };
     });
-    for (const field of this.fields) {
-      if (field.need === 'required') this.#required |= field.bit;
+    const bits = new Map<string, number>();
+    let required = 0;
+    const sparse: (Field | undefined)[] = [];
+    for (const field of fields) {
+      if (field.need === 'required') required |= field.bit;
       const keys = field.need === 'inline' ? (field.type as AttributeTable<unknown>).#keys() : [field.key];
-      for (const key of keys) this.#bits.set(key, field.bit);
+      for (const key of keys) bits.set(key, field.bit);
+      sparse[field.number] = field;
     }
-    for (const key of this.header) this.#bits.set(key, 0);
-    const byNumber: (Field | undefined)[] = [];
-    for (const field of this.fields) byNumber[field.number] = field;
-    this.#byNumber = Array.from(byNumber);
+    for (const key of this.header) bits.set(key, 0);
+    this.#rows = { fields, byNumber: Array.from(sparse), bits, required };
+    return this.#rows;
   }
 
   /**
@@ -107,11 +136,7 @@ export class AttributeTable<T> implements Type<T> {
    * const patch = table.partial();
    */
   partial(options: Pick<TableOptions, 'before'> = {}): AttributeTable<Partial<T>> {
-    const rows = this.fields.map(({ key, number, type, need, facets }) => {
-      const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need, facets };
-      return [key, row] as const;
-    });
-    return new AttributeTable<Partial<T>>(this.name, Object.fromEntries(rows), {
+    return new AttributeTable<Partial<T>>(this.name, () => partialRows(this.fields), {
       framing: this.#framing,
       header: this.header,
       ...(this.#before !== undefined && { before: this.#before }),
@@ -132,32 +157,33 @@ export class AttributeTable<T> implements Type<T> {
   write(writer: Writer, given: T, context: Context): void {
     if (typeof given !== 'object' || given === null || Array.isArray(given)) throw typeError([], 'an object', given);
     const value = (this.#before === undefined ? given : this.#before(given as Fields)) as Fields;
-    const present = this.fields.length > 32 ? undefined : this.#present(value);
+    const rows = this.#rows ?? this.#layOut();
+    const present = rows.fields.length > 32 ? undefined : this.#present(value, rows);
     if (present === undefined) this.#writeAny(writer, value, context);
-    else this.#writePresent(writer, value, present, context);
+    else this.#writePresent(writer, value, present, context, rows.fields);
   }
 
   /**
    * Returns the fields that are there, as bits; undefined if bits do not suffice. It loops over the keys, which are fewer than the rows.
    */
-  #present(value: Fields): number | undefined {
+  #present(value: Fields, { bits, required }: Rows): number | undefined {
     let present = 0;
     for (const key in value) {
       if (value[key] === undefined) continue;
-      const bit = this.#bits.get(key);
+      const bit = bits.get(key);
       if (bit === undefined) return undefined;
       present |= bit;
     }
-    return (present & this.#required) === this.#required ? present : undefined;
+    return (present & required) === required ? present : undefined;
   }
 
   /** A fast path for objects that have all required fields and no unknown ones. */
-  #writePresent(writer: Writer, value: Fields, present: number, context: Context): void {
+  #writePresent(writer: Writer, value: Fields, present: number, context: Context, fields: readonly Field[]): void {
     const framing = this.#framing;
     const netlink = framing === NETLINK_FRAMING;
     for (let i = 0, left = present; left !== 0; i++, left >>>= 1) {
       if ((left & 1) === 0) continue;
-      const field = this.fields[i]!;
+      const field = fields[i]!;
       if (field.need === 'inline') {
         this.#writeInline(writer, field, value, context);
         continue;
@@ -193,7 +219,7 @@ export class AttributeTable<T> implements Type<T> {
 
   /** Returns the keys of this table and of the nests that are inlined in it. */
   #keys(): string[] {
-    return [...this.#bits.keys()];
+    return [...(this.#rows ?? this.#layOut()).bits.keys()];
   }
 
   /** Writes the fields that are there. Returns how many of the object's keys were written. */
@@ -305,8 +331,9 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   #lacks(seen: number, value: Fields, orKept: boolean): boolean {
-    if ((seen & this.#required) === this.#required && this.fields.length <= 32) return false;
-    return this.fields.some(
+    const { fields, required } = this.#rows ?? this.#layOut();
+    if ((seen & required) === required && fields.length <= 32) return false;
+    return fields.some(
       ({ need, key, number }) =>
         need === 'required' && value[key] === undefined && !(orKept && this.#isKept(value, number, false)),
     );
@@ -321,6 +348,7 @@ export class AttributeTable<T> implements Type<T> {
   #readFields(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): number {
     if (this.#framing !== NETLINK_FRAMING) return this.#readFramed(source, start, end, context, value, inlined);
     const { view } = source;
+    const { byNumber } = this.#rows ?? this.#layOut();
     let seen = 0;
     let strange = false;
     let at = start;
@@ -328,7 +356,7 @@ export class AttributeTable<T> implements Type<T> {
       const length = attributeLength(view, at, end);
       const type = attributeType(view, at);
       const payload = at + NLA_HDRLEN;
-      const field = this.#byNumber[type];
+      const field = byNumber[type];
       // If an attribute comes twice, the first is the field and the second is kept as unknown. So both are written back in their order.
       if (field !== undefined && !(field.bit === 0 ? value[field.key] !== undefined : (seen & field.bit) !== 0)) {
         if (strange || field.need === 'inline') {
@@ -361,14 +389,15 @@ export class AttributeTable<T> implements Type<T> {
 
   /** Reads user data. These bytes are one value to the kernel, so they stay raw if they could not be written back in the same order. */
   #readFramed(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): number {
+    const { fields, byNumber } = this.#rows ?? this.#layOut();
     let seen = 0;
     let place = -1;
     this.#framing.each(source, start, end, (type, payload, payloadEnd) => {
-      const field = this.#byNumber[type];
+      const field = byNumber[type];
       const again = field !== undefined && (seen & field.bit) !== 0;
       const known =
         field !== undefined && !again && this.#readField(field, source, payload, payloadEnd, context, value, inlined);
-      const next = known ? this.fields.indexOf(field) : this.fields.length;
+      const next = known ? fields.indexOf(field) : fields.length;
       if (next < place) throw new DecodeError('user data in an order of its own');
       place = next;
       if (known) {
@@ -444,10 +473,11 @@ export class AttributeTable<T> implements Type<T> {
    */
   locate(source: Source, start: number, end: number, offset: number, context: Context): Path {
     let found: Path = [];
+    const { byNumber } = this.#rows ?? this.#layOut();
     try {
       this.#framing.each(source, start, end, (type, payload, payloadEnd) => {
         if (offset < payload - this.#framing.headerLength || offset >= Math.max(payloadEnd, payload)) return;
-        const field = this.#byNumber[type];
+        const field = byNumber[type];
         if (field === undefined) return;
         const own = field.need === 'inline' ? [] : [field.key];
         const inner = offset >= payload ? field.type.locate?.(source, payload, payloadEnd, offset, context) : undefined;
@@ -466,20 +496,20 @@ export class AttributeTable<T> implements Type<T> {
    * console.log(table.fieldName(1));
    */
   fieldName(number: number): string | undefined {
-    return this.#byNumber[number]?.key;
+    return (this.#rows ?? this.#layOut()).byNumber[number]?.key;
   }
 }
 
 /**
  * Declares a table. `name` is the prefix of the kernel's names: 'NFTA_RULE'.
- * @param schema the rows, by field
+ * @param schema the rows, by field, or a function that returns them. It is called when the table is first used.
  * @param options the framing, the fields of the header, and the function that completes an object before it is written
  * @example
  * const links = attributes('IFLA', { name: string(3, 15), mtu: opt(u32ne(4)) });
  */
 export function attributes<const S extends Schema>(
   name: string,
-  schema: S,
+  schema: S | (() => S),
   options?: TableOptions,
 ): AttributeTable<ShapeOf<S>> {
   return new AttributeTable<ShapeOf<S>>(name, schema, options);

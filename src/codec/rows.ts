@@ -74,7 +74,7 @@ export function attribute<T>(number: number, type: Type<T>): Attribute<T, 'requi
  * const row = opt(u32be(4));
  */
 export function opt<T>(row: Attribute<T, 'required'>): Attribute<T, 'optional'> {
-  return { ...row, need: 'optional' };
+  return { number: row.number, type: row.type, need: 'optional', facets: row.facets };
 }
 
 /**

@@ -10,6 +10,24 @@ export type Members = Record<string, readonly [size: number, type: Type<any>]>;
 /** The object that a structure describes. Named in the declarations, so that the members' documentation is there. */
 export type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]> };
 
+/** A member of a structure, where it stands. */
+export interface Member {
+  /** The member's name. */
+  readonly key: string;
+  /** Where it begins, in bytes. */
+  readonly offset: number;
+  /** Its size in bytes. */
+  readonly size: number;
+  /** The type that reads and writes it. */
+  readonly type: Type<unknown>;
+}
+
+interface Layout {
+  readonly members: readonly Member[];
+  readonly size: number;
+  readonly lengths: Lengths | undefined;
+}
+
 /**
  * A C structure of fixed layout. The members follow each other as declared. A leading underscore in a name makes the member padding: zeros.
  * @example
@@ -20,35 +38,42 @@ export class Struct<T> implements Type<T> {
   readonly kind = 'struct';
   /** The name in C, for example 'ifinfomsg'. native/linux compares sizes and offsets by it. */
   readonly name: string;
-  /** Its size in bytes. */
-  readonly size: number;
-  /** The lengths that `read` takes. A newer kernel may have a longer structure. Undefined if the bytes of a member may be no value. */
-  readonly lengths: Lengths | undefined;
-  /** The members, with their offsets and sizes in bytes. */
-  readonly members: readonly {
-    /** The member's name. */
-    key: string;
-    /** Where it begins, in bytes. */
-    offset: number;
-    /** Its size in bytes. */
-    size: number;
-    /** The type that reads and writes it. */
-    type: Type<unknown>;
-  }[];
+  readonly #declared: Members;
+  #laidOut: Layout | undefined;
 
   constructor(name: string, members: Members) {
     this.name = name;
+    this.#declared = members;
+  }
+
+  /** Its size in bytes. */
+  get size(): number {
+    return (this.#laidOut ?? this.#layOut()).size;
+  }
+
+  /** The lengths that `read` takes. A newer kernel may have a longer structure. Undefined if the bytes of a member may be no value. */
+  get lengths(): Lengths | undefined {
+    return (this.#laidOut ?? this.#layOut()).lengths;
+  }
+
+  /** The members, with their offsets and sizes in bytes. */
+  get members(): readonly Member[] {
+    return (this.#laidOut ?? this.#layOut()).members;
+  }
+
+  /** At the first use, as the rows of a table. */
+  #layOut(): Layout {
     let offset = 0;
-    this.members = Object.entries(members).map(([key, [size, type]]) => {
+    const members = Object.entries(this.#declared).map(([key, [size, type]]) => {
       const member = { key, offset, size, type };
       offset += size;
       return member;
     });
-    this.size = offset;
-    const takesAll = this.members.every(
+    const takesAll = members.every(
       ({ size, type: { lengths } }) => lengths && lengths.min <= size && size <= lengths.max,
     );
-    this.lengths = takesAll ? { min: offset, max: 0xffff } : undefined;
+    this.#laidOut = { members, size: offset, lengths: takesAll ? { min: offset, max: 0xffff } : undefined };
+    return this.#laidOut;
   }
 
   /**

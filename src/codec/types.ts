@@ -1,5 +1,6 @@
 import { oneOf, type Path, rangeError, typeError } from '../errors.ts';
 import { formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from './address.ts';
+import { lazy } from './lazy.ts';
 import { fromHex, HOST_IS_LITTLE_ENDIAN, type Source, toHex, toText } from './wire.ts';
 import type { Writer } from './writer.ts';
 
@@ -234,20 +235,24 @@ export function named<const Names extends Record<string, number>>(
   number: Type<number>,
   names: Names,
 ): Type<(keyof Names & string) | number> {
-  const byName = new Map<unknown, number>(Object.entries(names));
-  const byNumber = new Map(Object.entries(names).map(([name, value]) => [value, name as keyof Names & string]));
+  const maps = lazy(() => ({
+    byName: new Map<unknown, number>(Object.entries(names)),
+    byNumber: new Map(Object.entries(names).map(([name, value]) => [value, name as keyof Names & string])),
+  }));
   return {
     kind: `${number.kind} enum`,
-    number: number.number && { ...number.number, byName, byNumber },
+    get number() {
+      return number.number && { ...number.number, ...maps() };
+    },
     lengths: number.lengths,
     write(writer, value, context) {
-      const found = typeof value === 'string' ? byName.get(value) : value;
+      const found = typeof value === 'string' ? maps().byName.get(value) : value;
       if (typeof found !== 'number') throw typeError([], `a number, or ${oneOf(Object.keys(names), value)}`, value);
       number.write(writer, found, context);
     },
     read(source, start, end, context) {
       const value = number.read(source, start, end, context);
-      return value === undefined ? undefined : (byNumber.get(value) ?? value);
+      return value === undefined ? undefined : (maps().byNumber.get(value) ?? value);
     },
   };
 }
@@ -264,8 +269,8 @@ export function flags<const Names extends Record<string, number>>(
   names: Names,
 ): Type<((keyof Names & string) | number)[]> {
   type Flag = keyof Names & string;
-  const byName = new Map<unknown, number>(Object.entries(names));
-  const rows = Object.entries(names) as [Flag, number][];
+  const byName = lazy(() => new Map<unknown, number>(Object.entries(names)));
+  const rows = lazy(() => Object.entries(names) as [Flag, number][]);
   return {
     kind: `${number.kind} flags`,
     lengths: number.lengths,
@@ -274,7 +279,7 @@ export function flags<const Names extends Record<string, number>>(
       let bits = 0;
       for (let i = 0; i < value.length; i++) {
         const flag = value[i]!;
-        const bit = typeof flag === 'string' ? byName.get(flag) : flag;
+        const bit = typeof flag === 'string' ? byName().get(flag) : flag;
         if (typeof bit !== 'number') throw typeError([i], `a number, or ${oneOf(Object.keys(names), flag)}`, flag);
         if (!Number.isInteger(bit) || bit < 0 || bit > MAX_U32)
           throw rangeError([i], 'an unsigned 32-bit integer', flag);
@@ -284,7 +289,7 @@ export function flags<const Names extends Record<string, number>>(
     },
     read(source, start, end, context) {
       const bits = number.read(source, start, end, context);
-      return bits === undefined ? undefined : bitsOf(bits, rows);
+      return bits === undefined ? undefined : bitsOf(bits, rows());
     },
   };
 }

@@ -67,7 +67,7 @@ function address(size: number, parse: typeof parseIPv4, format: typeof formatIPv
 const IPV4 = address(4, parseIPv4, formatIPv4);
 const IPV6 = address(16, parseIPv6, formatIPv6);
 
-export const tupleTable = attributes('CTA_TUPLE', {
+export const tupleTable = attributes('CTA_TUPLE', () => ({
   addresses: inline(
     C.CTA_TUPLE_IP,
     attributes('CTA_IP', {
@@ -92,7 +92,7 @@ export const tupleTable = attributes('CTA_TUPLE', {
     }),
   ),
   zone: opt(u16be(C.CTA_TUPLE_ZONE)),
-});
+}));
 
 /** enum tcp_conntrack (include/uapi/linux/netfilter/nf_conntrack_tcp.h). */
 export const TCP_STATES = {
@@ -136,7 +136,7 @@ export const DCCP_STATES = {
   invalid: 9,
 } as const;
 
-export const tcpTable = attributes('CTA_PROTOINFO_TCP', {
+export const tcpTable = attributes('CTA_PROTOINFO_TCP', () => ({
   /** The state, with the name that conntrack(8) prints, in lower case. */
   state: opt(attribute(C.CTA_PROTOINFO_TCP_STATE, named(U8, TCP_STATES))),
   /** The window scale of the original direction, 0 to 14. */
@@ -147,53 +147,53 @@ export const tcpTable = attributes('CTA_PROTOINFO_TCP', {
   originalFlags: opt(bytes(C.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, { min: 2, max: 2 })),
   /** The flags of the reply direction: value and mask, as hex. */
   replyFlags: opt(bytes(C.CTA_PROTOINFO_TCP_FLAGS_REPLY, { min: 2, max: 2 })),
-});
+}));
 
-export const sctpTable = attributes('CTA_PROTOINFO_SCTP', {
+export const sctpTable = attributes('CTA_PROTOINFO_SCTP', () => ({
   /** The state of the connection. */
   state: opt(attribute(C.CTA_PROTOINFO_SCTP_STATE, named(U8, SCTP_STATES))),
   /** The verification tag of the original direction. */
   originalTag: opt(u32be(C.CTA_PROTOINFO_SCTP_VTAG_ORIGINAL)),
   /** The verification tag of the reply direction. */
   replyTag: opt(u32be(C.CTA_PROTOINFO_SCTP_VTAG_REPLY)),
-});
+}));
 
-export const dccpTable = attributes('CTA_PROTOINFO_DCCP', {
+export const dccpTable = attributes('CTA_PROTOINFO_DCCP', () => ({
   /** The state of the connection. */
   state: opt(attribute(C.CTA_PROTOINFO_DCCP_STATE, named(U8, DCCP_STATES))),
   /** The role of the side that began the connection: 0 client, 1 server. */
   role: opt(u8(C.CTA_PROTOINFO_DCCP_ROLE)),
   /** The sequence number of the handshake. */
   handshakeSequence: opt(u64be(C.CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ)),
-});
+}));
 
-export const counterTable = attributes('CTA_COUNTERS', {
+export const counterTable = attributes('CTA_COUNTERS', () => ({
   /** Packets of this direction. */
   packets: opt(u64be(C.CTA_COUNTERS_PACKETS)),
   /** Bytes of this direction. */
   bytes: opt(u64be(C.CTA_COUNTERS_BYTES)),
-});
+}));
 
 /** The correction of TCP sequence numbers after a helper changed the length of the data. */
-export const adjustmentTable = attributes('CTA_SEQADJ', {
+export const adjustmentTable = attributes('CTA_SEQADJ', () => ({
   /** The sequence number at which the payload's length last changed. */
   position: opt(u32be(C.CTA_SEQADJ_CORRECTION_POS)),
   /** What is added to sequence numbers before that position. */
   offsetBefore: opt(u32be(C.CTA_SEQADJ_OFFSET_BEFORE)),
   /** What is added to sequence numbers after it. */
   offsetAfter: opt(u32be(C.CTA_SEQADJ_OFFSET_AFTER)),
-});
+}));
 
-export const synproxyTable = attributes('CTA_SYNPROXY', {
+export const synproxyTable = attributes('CTA_SYNPROXY', () => ({
   /** The first sequence number that the kernel sent. */
   initialSequence: opt(u32be(C.CTA_SYNPROXY_ISN)),
   /** The first timestamp of the server. */
   initialTimestamp: opt(u32be(C.CTA_SYNPROXY_ITS)),
   /** What is added to timestamps. */
   timestampOffset: opt(u32be(C.CTA_SYNPROXY_TSOFF)),
-});
+}));
 
-export const translationTable = attributes('CTA_NAT', {
+export const translationTable = attributes('CTA_NAT', () => ({
   firstAddress4: opt(attribute(C.CTA_NAT_V4_MINIP, IPV4)),
   lastAddress4: opt(attribute(C.CTA_NAT_V4_MAXIP, IPV4)),
   ports: inline(
@@ -205,7 +205,7 @@ export const translationTable = attributes('CTA_NAT', {
   ),
   firstAddress6: opt(attribute(C.CTA_NAT_V6_MINIP, IPV6)),
   lastAddress6: opt(attribute(C.CTA_NAT_V6_MAXIP, IPV6)),
-});
+}));
 
 /** enum ip_conntrack_status (include/uapi/linux/netfilter/nf_conntrack_common.h). */
 export const STATUS = {
@@ -235,13 +235,13 @@ export type StatusFlag = keyof typeof STATUS;
 export const FILTER_FIELDS = { source: 1, destination: 2, protocol: 8, sourcePort: 16, destinationPort: 32 } as const;
 
 /** Selects the fields of a tuple that filter a dump. Unlike all other attributes here, the bits are in the host's byte order. */
-const filterTable = attributes('CTA_FILTER', {
+const filterTable = attributes('CTA_FILTER', () => ({
   originalFields: opt(u32ne(C.CTA_FILTER_ORIG_FLAGS)),
   replyFields: opt(u32ne(C.CTA_FILTER_REPLY_FLAGS)),
-});
+}));
 
 /** One flow: a message of ctnetlink, and the content of NFULA_CT in NFLOG. */
-export const flowTable = attributes('CTA', {
+export const flowTable = attributes('CTA', () => ({
   original: opt(nested(C.CTA_TUPLE_ORIG, tupleTable)),
   reply: opt(nested(C.CTA_TUPLE_REPLY, tupleTable)),
   status: opt(attribute(C.CTA_STATUS, flags(U32_BE, STATUS))),
@@ -309,7 +309,7 @@ export const flowTable = attributes('CTA', {
   statusMask: opt(u32be(C.CTA_STATUS_MASK)),
   /** Only in events, since Linux 6.14, with net.netfilter.nf_conntrack_timestamp on. */
   eventNanoseconds: opt(u64be(C.CTA_TIMESTAMP_EVENT)),
-});
+}));
 
 const EXPECTATION_FLAGS = {
   permanent: NF_CT_EXPECT_PERMANENT,
@@ -318,7 +318,7 @@ const EXPECTATION_FLAGS = {
 } as const;
 
 /** A connection that a helper expects. */
-export const expectationTable = attributes('CTA_EXPECT', {
+export const expectationTable = attributes('CTA_EXPECT', () => ({
   master: opt(nested(C.CTA_EXPECT_MASTER, tupleTable)),
   tuple: opt(nested(C.CTA_EXPECT_TUPLE, tupleTable)),
   mask: opt(nested(C.CTA_EXPECT_MASK, tupleTable)),
@@ -336,16 +336,16 @@ export const expectationTable = attributes('CTA_EXPECT', {
     }),
   ),
   function: opt(string(C.CTA_EXPECT_FN, 64)),
-});
+}));
 
 /** The reply to IPCTNL_MSG_CT_GET_STATS. */
-export const totalsTable = attributes('CTA_STATS_GLOBAL', {
+export const totalsTable = attributes('CTA_STATS_GLOBAL', () => ({
   entries: opt(u32be(C.CTA_STATS_GLOBAL_ENTRIES)),
   maxEntries: opt(u32be(C.CTA_STATS_GLOBAL_MAX_ENTRIES)),
-});
+}));
 
 /** The counters of one processor. */
-export const statisticsTable = attributes('CTA_STATS', {
+export const statisticsTable = attributes('CTA_STATS', () => ({
   found: opt(u32be(C.CTA_STATS_FOUND)),
   invalid: opt(u32be(C.CTA_STATS_INVALID)),
   insert: opt(u32be(C.CTA_STATS_INSERT)),
@@ -356,14 +356,14 @@ export const statisticsTable = attributes('CTA_STATS', {
   searchRestart: opt(u32be(C.CTA_STATS_SEARCH_RESTART)),
   clashResolve: opt(u32be(C.CTA_STATS_CLASH_RESOLVE)),
   chainTooLong: opt(u32be(C.CTA_STATS_CHAIN_TOOLONG)),
-});
+}));
 
 /** The counters of one processor about expectations. */
-export const expectationStatisticsTable = attributes('CTA_STATS_EXP', {
+export const expectationStatisticsTable = attributes('CTA_STATS_EXP', () => ({
   new: opt(u32be(C.CTA_STATS_EXP_NEW)),
   create: opt(u32be(C.CTA_STATS_EXP_CREATE)),
   delete: opt(u32be(C.CTA_STATS_EXP_DELETE)),
-});
+}));
 
 export type WireTuple = NonNullable<ReturnType<typeof tupleTable.read>>;
 export type WireFlow = NonNullable<ReturnType<typeof flowTable.read>>;

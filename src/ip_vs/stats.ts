@@ -16,7 +16,7 @@ const rates = {
 };
 
 /** The 32-bit counters that every kernel has; the byte counts among them have 64 bits. */
-export const stats32 = attributes('IPVS_STATS_ATTR', {
+export const stats32 = attributes('IPVS_STATS_ATTR', () => ({
   connections: u32ne(counters.connections),
   inPackets: u32ne(counters.inPackets),
   outPackets: u32ne(counters.outPackets),
@@ -27,10 +27,10 @@ export const stats32 = attributes('IPVS_STATS_ATTR', {
   outPacketRate: u32ne(rates.outPacketRate),
   inByteRate: u32ne(rates.inByteRate),
   outByteRate: u32ne(rates.outByteRate),
-});
+}));
 
 /** Linux 4.1: all counters and rates with 64 bits. */
-export const stats64 = attributes('IPVS_STATS_ATTR', {
+export const stats64 = attributes('IPVS_STATS_ATTR', () => ({
   connections: u64ne(counters.connections),
   inPackets: u64ne(counters.inPackets),
   outPackets: u64ne(counters.outPackets),
@@ -41,7 +41,7 @@ export const stats64 = attributes('IPVS_STATS_ATTR', {
   outPacketRate: u64ne(rates.outPacketRate),
   inByteRate: u64ne(rates.inByteRate),
   outByteRate: u64ne(rates.outByteRate),
-});
+}));
 
 type WireStats = Infer<typeof stats64> | Infer<typeof stats32>;
 

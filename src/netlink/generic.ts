@@ -29,10 +29,10 @@ export const genlmsghdr = struct('genlmsghdr', {
   _reserved: [2, U16_NE],
 });
 
-const CTRL = attributes('CTRL_ATTR', {
+const CTRL = attributes('CTRL_ATTR', () => ({
   id: opt(u16ne(CTRL_ATTR_FAMILY_ID)),
   name: opt(string(CTRL_ATTR_FAMILY_NAME, 15)),
-});
+}));
 
 /**
  * Family numbers by name. They are the same in every namespace of a kernel and live as long as the family's module: asked for once in a

@@ -1,4 +1,5 @@
 import type { AttributeTable } from '../codec/index.ts';
+import { lazy } from '../codec/lazy.ts';
 import { ofThread } from '../thread.ts';
 import { keysWith } from './content.ts';
 import { EXPRESSIONS, type Expression, tableOf } from './expression.ts';
@@ -12,17 +13,20 @@ import type { Fields, TableFacets } from './facets.ts';
 type Table = AttributeTable<unknown>;
 
 /** Expressions whose fields may have to change. */
-const CHANGED: ReadonlyMap<string, NonNullable<TableFacets['accepted']>> = new Map(
-  Object.keys(EXPRESSIONS).flatMap(name => {
-    const { accepted } = (tableOf(name)?.facets ?? {}) as TableFacets;
-    return accepted === undefined ? [] : [[name, accepted]];
-  }),
+const CHANGED = lazy(
+  (): ReadonlyMap<string, NonNullable<TableFacets['accepted']>> =>
+    new Map(
+      Object.keys(EXPRESSIONS).flatMap(name => {
+        const { accepted } = (tableOf(name)?.facets ?? {}) as TableFacets;
+        return accepted === undefined ? [] : [[name, accepted]];
+      }),
+    ),
 );
 
 /** The expression as the kernel accepts it: the same object where that is how it stands. */
 export function acceptedExpression(expression: Expression): Expression {
   for (const name in expression) {
-    const accept = CHANGED.get(name);
+    const accept = CHANGED().get(name);
     if (accept === undefined) continue;
     const fields = (expression as unknown as Record<string, Fields>)[name];
     if (typeof fields !== 'object' || fields === null) continue;

@@ -92,23 +92,23 @@ const PRIORITY: Type<Priority> = {
   read: (source, start, end, context) => S32_BE.read(source, start, end, context),
 };
 
-const hookTable = attributes('NFTA_HOOK', {
+const hookTable = attributes('NFTA_HOOK', () => ({
   hook: opt(attribute(C.NFTA_HOOK_HOOKNUM, HOOK)),
   priority: opt(attribute(C.NFTA_HOOK_PRIORITY, PRIORITY)),
   /** One device, for ingress and egress. */
   device: opt(string(C.NFTA_HOOK_DEV, 15)),
   /** Several; 'eth*' is every device whose name begins so. */
   devices: opt(attribute(C.NFTA_HOOK_DEVS, DEVICES)),
-});
+}));
 
-const countersTable = attributes('NFTA_COUNTER', {
+const countersTable = attributes('NFTA_COUNTER', () => ({
   bytes: opt(u64be(C.NFTA_COUNTER_BYTES)),
   packets: opt(u64be(C.NFTA_COUNTER_PACKETS)),
-});
+}));
 
 export const chainTable = attributes(
   'NFTA_CHAIN',
-  {
+  () => ({
     table: string(C.NFTA_CHAIN_TABLE, 255),
     /** The kernel's number for it. */
     handle: told(opt(u64be(C.NFTA_CHAIN_HANDLE))),
@@ -129,7 +129,7 @@ export const chainTable = attributes(
     /** The number that the chain has within its own transaction. */
     id: local(opt(u32be(C.NFTA_CHAIN_ID))),
     userdata: inline(C.NFTA_CHAIN_USERDATA, commentUserdata),
-  },
+  }),
   { header: ['family'] },
 );
 

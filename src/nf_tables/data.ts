@@ -46,10 +46,10 @@ export const verdictTable: AttributeTable<Verdict> = attributes('NFTA_VERDICT', 
 /** NFT_DATA_VALUE_MAXLEN is 64. */
 const VALUE = byteString({ max: 64 });
 
-const dataTable = attributes('NFTA_DATA', {
+const dataTable = attributes('NFTA_DATA', () => ({
   value: opt(attribute(C.NFTA_DATA_VALUE, VALUE)),
   verdict: opt(attribute(C.NFTA_DATA_VERDICT, verdictTable)),
-});
+}));
 
 /** The content of a register: bytes as hex, or a verdict. */
 export type Data = string | Verdict;

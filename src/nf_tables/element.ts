@@ -27,7 +27,7 @@ import { EXPRESSION } from './expression.ts';
 import { state } from './facets.ts';
 import { elementUserdata } from './userdata.ts';
 
-export const elementTable = attributes('NFTA_SET_ELEM', {
+export const elementTable = attributes('NFTA_SET_ELEM', () => ({
   /** Absent in the catch-all element. */
   key: opt(attribute(C.NFTA_SET_ELEM_KEY, DATA)),
   /** Of a concatenation of ranges: the last key that belongs to it. */
@@ -52,7 +52,7 @@ export const elementTable = attributes('NFTA_SET_ELEM', {
   object: opt(string(C.NFTA_SET_ELEM_OBJREF, 255)),
   /** As `expression`, where there are several. */
   expressions: opt(list(C.NFTA_SET_ELEM_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)),
-});
+}));
 
 /** One element of a set or map as the kernel has it: of a range, its beginning or its end. */
 export type WireElement = Infer<typeof elementTable>;

@@ -16,6 +16,7 @@ import {
   toHex,
   Writer,
 } from '../codec/index.ts';
+import { lazy } from '../codec/lazy.ts';
 import { DecodeError, type Path, typeError, within } from '../errors.ts';
 import * as C from '../linux/nf_tables.ts';
 import * as action from './expressions/action.ts';
@@ -79,7 +80,7 @@ export const EXPRESSION: Type<Expression> = {
       writeUnknown(writer, (expression as { unknown: { name: string; bytes?: string } }).unknown, context);
       return;
     }
-    const entry = ENTRIES.get(name);
+    const entry = ENTRIES().get(name);
     if (entry === undefined) {
       throw typeError(
         [name],
@@ -134,7 +135,7 @@ export const EXPRESSION: Type<Expression> = {
       if (name === undefined || offset < payload - NLA_HDRLEN || offset >= payloadEnd) return;
       const inner =
         type === C.NFTA_EXPR_DATA
-          ? ENTRIES.get(name)?.table.locate(source, payload, payloadEnd, offset, context)
+          ? ENTRIES().get(name)?.table.locate(source, payload, payloadEnd, offset, context)
           : undefined;
       path = [name, ...(inner ?? [])];
     });
@@ -159,16 +160,19 @@ interface Entry {
   readonly nameAttribute: Uint8Array;
 }
 
-const ENTRIES: ReadonlyMap<string, Entry> = new Map(
-  Object.entries(EXPRESSIONS).map(([name, table]) => {
-    const writer = new Writer(32);
-    writeName(writer, name, NO_CONTEXT);
-    return [name, { table: table as AttributeTable<unknown>, nameAttribute: writer.copy() }];
-  }),
+const ENTRIES = lazy(
+  (): ReadonlyMap<string, Entry> =>
+    new Map(
+      Object.entries(EXPRESSIONS).map(([name, table]) => {
+        const writer = new Writer(32);
+        writeName(writer, name, NO_CONTEXT);
+        return [name, { table: table as AttributeTable<unknown>, nameAttribute: writer.copy() }];
+      }),
+    ),
 );
 
 /** The table of an expression's fields; undefined where the expression is not typed. */
-export const tableOf = (name: string): AttributeTable<unknown> | undefined => ENTRIES.get(name)?.table;
+export const tableOf = (name: string): AttributeTable<unknown> | undefined => ENTRIES().get(name)?.table;
 
 function writeName(writer: Writer, name: string, context: Context): void {
   const start = writer.beginAttribute(C.NFTA_EXPR_NAME);
@@ -189,7 +193,7 @@ function writeUnknown(writer: Writer, unknown: { name: string; bytes?: string },
 
 function readKnown(name: string, source: Source, start: number, end: number, context: Context): Expression | undefined {
   try {
-    const value = ENTRIES.get(name)?.table.read(source, start, end, context);
+    const value = ENTRIES().get(name)?.table.read(source, start, end, context);
     return value === undefined ? undefined : named(name, value);
   } catch (error) {
     if (error instanceof DecodeError) return undefined;

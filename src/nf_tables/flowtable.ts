@@ -18,19 +18,19 @@ import { DEVICES } from './devices.ts';
 import { told } from './facets.ts';
 import type { Family } from './family.ts';
 
-const hookTable = attributes('NFTA_FLOWTABLE_HOOK', {
+const hookTable = attributes('NFTA_FLOWTABLE_HOOK', () => ({
   /** Where it takes packets: 'ingress'. */
   hook: opt(attribute(C.NFTA_FLOWTABLE_HOOK_NUM, named(U32_BE, { ingress: NF_NETDEV_INGRESS }))),
   /** Lower comes first. */
   priority: opt(attribute(C.NFTA_FLOWTABLE_HOOK_PRIORITY, S32_BE)),
   /** The devices whose packets it forwards. */
   devices: opt(attribute(C.NFTA_FLOWTABLE_HOOK_DEVS, DEVICES)),
-});
+}));
 
 /** Connections that skip the rules: their packets are forwarded from one device to the other on the spot. */
 export const flowtableTable = attributes(
   'NFTA_FLOWTABLE',
-  {
+  () => ({
     /** The name of the flowtable's table. */
     table: string(C.NFTA_FLOWTABLE_TABLE, 255),
     /** Its name. */
@@ -47,7 +47,7 @@ export const flowtableTable = attributes(
         flags(U32_BE, { offload: C.NFT_FLOWTABLE_HW_OFFLOAD, counter: C.NFT_FLOWTABLE_COUNTER }),
       ),
     ),
-  },
+  }),
   { header: ['family'] },
 );
 

@@ -16,19 +16,19 @@ import * as C from '../linux/nfnetlink_hook.ts';
 import { HOOK } from './chain.ts';
 import { VariantTable, variant } from './variant.ts';
 
-const chainDescription = attributes('NFNLA_CHAIN', {
+const chainDescription = attributes('NFNLA_CHAIN', () => ({
   /** The name of the chain's table. */
   table: opt(string(C.NFNLA_CHAIN_TABLE, 255)),
   /** NFPROTO_*. */
   family: opt(attribute(C.NFNLA_CHAIN_FAMILY, U8)),
   /** The name of the chain. */
   name: opt(string(C.NFNLA_CHAIN_NAME, 255)),
-});
+}));
 
-const programDescription = attributes('NFNLA_HOOK_BPF', {
+const programDescription = attributes('NFNLA_HOOK_BPF', () => ({
   /** The number of the BPF program. */
   id: opt(u32be(C.NFNLA_HOOK_BPF_ID)),
-});
+}));
 
 const DESCRIPTIONS = { chain: chainDescription, bpf: programDescription, flowtable: chainDescription };
 
@@ -41,7 +41,7 @@ interface Attached {
   unknown?: UnknownAttribute[];
 }
 
-const attachedTable = new VariantTable<Attached>('NFNLA_HOOK_INFO', 'type', {
+const attachedTable = new VariantTable<Attached>('NFNLA_HOOK_INFO', 'type', () => ({
   type: attribute(
     C.NFNLA_HOOK_INFO_TYPE,
     named(U32_BE, {
@@ -51,12 +51,12 @@ const attachedTable = new VariantTable<Attached>('NFNLA_HOOK_INFO', 'type', {
     }),
   ),
   description: opt(attribute(C.NFNLA_HOOK_INFO_DESC, variant(DESCRIPTIONS))),
-});
+}));
 
 /** One function that is attached to a hook of the kernel: a base chain, or what another part of it put there. */
 export const hookTable = attributes(
   'NFNLA_HOOK',
-  {
+  () => ({
     /** The hook. */
     hook: opt(attribute(C.NFNLA_HOOK_HOOKNUM, HOOK)),
     /** Lower comes first. */
@@ -69,7 +69,7 @@ export const hookTable = attributes(
     module: opt(string(C.NFNLA_HOOK_MODULE_NAME, 255)),
     /** What is attached there. */
     attached: opt(nested(C.NFNLA_HOOK_CHAIN_INFO, attachedTable)),
-  },
+  }),
   { header: ['family'] },
 );
 

@@ -25,7 +25,7 @@ import { type Table, tableTable } from './table.ts';
 import { traceTable } from './trace.ts';
 import type { XtLayouts } from './xt/layout.ts';
 
-const batchTable = attributes('NFNL_BATCH', { generation: opt(u32be(NFNL_BATCH_GENID)) });
+const batchTable = attributes('NFNL_BATCH', () => ({ generation: opt(u32be(NFNL_BATCH_GENID)) }));
 
 interface Kind {
   readonly number: number;

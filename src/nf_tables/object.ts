@@ -27,12 +27,12 @@ import { commentUserdata } from './userdata.ts';
 import { choices, VariantTable, variant } from './variant.ts';
 
 /** Connections that meet a rule with it get this helper (FTP, SIP ...). */
-const ctHelper = attributes('NFTA_CT_HELPER', {
+const ctHelper = attributes('NFTA_CT_HELPER', () => ({
   /** The helper's name in the kernel. */
   helper: string(C.NFTA_CT_HELPER_NAME, 15),
   l3protocol: opt(attribute(C.NFTA_CT_HELPER_L3PROTO, L3_PROTOCOL)),
   l4protocol: attribute(C.NFTA_CT_HELPER_L4PROTO, L4_PROTOCOL),
-});
+}));
 
 interface CtTimeout {
   l3protocol?: Infer<typeof L3_PROTOCOL>;
@@ -44,14 +44,14 @@ interface CtTimeout {
 }
 
 /** Connections that meet a rule with it are remembered as long as it says. */
-const ctTimeout = new VariantTable<CtTimeout>('NFTA_CT_TIMEOUT', 'l4protocol', {
+const ctTimeout = new VariantTable<CtTimeout>('NFTA_CT_TIMEOUT', 'l4protocol', () => ({
   l3protocol: opt(attribute(C.NFTA_CT_TIMEOUT_L3PROTO, L3_PROTOCOL)),
   l4protocol: attribute(C.NFTA_CT_TIMEOUT_L4PROTO, L4_PROTOCOL),
   stateSeconds: opt(attribute(C.NFTA_CT_TIMEOUT_DATA, variant(TIMEOUTS))),
-});
+}));
 
 /** Connections that meet a rule with it may be followed by others from the same host. */
-const ctExpectation = attributes('NFTA_CT_EXPECT', {
+const ctExpectation = attributes('NFTA_CT_EXPECT', () => ({
   /** The network protocol: 'ip' or 'ip6'. */
   l3protocol: opt(attribute(C.NFTA_CT_EXPECT_L3PROTO, L3_PROTOCOL)),
   /** The transport protocol. */
@@ -62,36 +62,36 @@ const ctExpectation = attributes('NFTA_CT_EXPECT', {
   timeoutMilliseconds: u32ne(C.NFTA_CT_EXPECT_TIMEOUT),
   /** How many may be expected at once. */
   size: u8(C.NFTA_CT_EXPECT_SIZE),
-});
+}));
 
 /** Puts a security context on the packet. */
-const secmark = attributes('NFTA_SECMARK', {
+const secmark = attributes('NFTA_SECMARK', () => ({
   /** The security context. */
   context: string(C.NFTA_SECMARK_CTX, 4095),
-});
+}));
 
-const tunnelAddresses = attributes('NFTA_TUNNEL_KEY_IP', {
+const tunnelAddresses = attributes('NFTA_TUNNEL_KEY_IP', () => ({
   /** The source address of the outer packets. */
   source: byDefault(opt(attribute(C.NFTA_TUNNEL_KEY_IP_SRC, IP_ADDRESS)), '0.0.0.0', '::'),
   /** The destination address of the outer packets. */
   destination: opt(attribute(C.NFTA_TUNNEL_KEY_IP_DST, IP_ADDRESS)),
-});
+}));
 
-const tunnelAddresses6 = attributes('NFTA_TUNNEL_KEY_IP6', {
+const tunnelAddresses6 = attributes('NFTA_TUNNEL_KEY_IP6', () => ({
   /** The source address of the outer packets. */
   source: byDefault(opt(attribute(C.NFTA_TUNNEL_KEY_IP6_SRC, IP_ADDRESS)), '0.0.0.0', '::'),
   /** The destination address of the outer packets. */
   destination: opt(attribute(C.NFTA_TUNNEL_KEY_IP6_DST, IP_ADDRESS)),
   /** The flow label of the outer packets. */
   flowLabel: byDefault(opt(u32be(C.NFTA_TUNNEL_KEY_IP6_FLOWLABEL)), 0),
-});
+}));
 
-const vxlan = attributes('NFTA_TUNNEL_KEY_VXLAN', {
+const vxlan = attributes('NFTA_TUNNEL_KEY_VXLAN', () => ({
   /** Group policy. */
   gbp: opt(u32be(C.NFTA_TUNNEL_KEY_VXLAN_GBP)),
-});
+}));
 
-const erspan = attributes('NFTA_TUNNEL_KEY_ERSPAN', {
+const erspan = attributes('NFTA_TUNNEL_KEY_ERSPAN', () => ({
   /** The version of ERSPAN: 1 or 2. */
   version: opt(u32be(C.NFTA_TUNNEL_KEY_ERSPAN_VERSION)),
   /** Of version 1. */
@@ -100,19 +100,19 @@ const erspan = attributes('NFTA_TUNNEL_KEY_ERSPAN', {
   direction: opt(u8(C.NFTA_TUNNEL_KEY_ERSPAN_V2_DIR)),
   /** Of version 2. */
   hardwareId: opt(u8(C.NFTA_TUNNEL_KEY_ERSPAN_V2_HWID)),
-});
+}));
 
-const geneve = attributes('NFTA_TUNNEL_KEY_GENEVE', {
+const geneve = attributes('NFTA_TUNNEL_KEY_GENEVE', () => ({
   /** The class of the option. */
   class: opt(u16be(C.NFTA_TUNNEL_KEY_GENEVE_CLASS)),
   /** The type of the object, or of the option. */
   type: opt(u8(C.NFTA_TUNNEL_KEY_GENEVE_TYPE)),
   /** The data of the object, or of the option as hex. */
   data: opt(bytes(C.NFTA_TUNNEL_KEY_GENEVE_DATA)),
-});
+}));
 
 /** Says which tunnel the packet takes. */
-const tunnel = attributes('NFTA_TUNNEL_KEY', {
+const tunnel = attributes('NFTA_TUNNEL_KEY', () => ({
   /** The number of the tunnel. */
   id: u32be(C.NFTA_TUNNEL_KEY_ID),
   /** The IPv4 addresses of the outer packets. */
@@ -152,7 +152,7 @@ const tunnel = attributes('NFTA_TUNNEL_KEY', {
       }),
     ),
   ),
-});
+}));
 
 /** The table of what an object of each type holds. */
 export const OBJECT_DATA: ObjectData = {
@@ -220,7 +220,7 @@ export type WireObject = ObjectFields & TypedObject;
 export const objectTable = new VariantTable<WireObject>(
   'NFTA_OBJ',
   'type',
-  {
+  () => ({
     table: string(C.NFTA_OBJ_TABLE, 255),
     name: string(C.NFTA_OBJ_NAME, 255),
     type: attribute(C.NFTA_OBJ_TYPE, OBJECT_TYPE),
@@ -228,7 +228,7 @@ export const objectTable = new VariantTable<WireObject>(
     use: told(opt(u32be(C.NFTA_OBJ_USE))),
     handle: told(opt(u64be(C.NFTA_OBJ_HANDLE))),
     userdata: inline(C.NFTA_OBJ_USERDATA, commentUserdata),
-  },
+  }),
   { header: ['family'] },
 );
 

@@ -6,10 +6,10 @@ import { local, told } from './facets.ts';
 import type { Family } from './family.ts';
 import { ruleUserdata } from './userdata.ts';
 
-const compatTable = attributes('NFTA_RULE_COMPAT', {
+const compatTable = attributes('NFTA_RULE_COMPAT', () => ({
   protocol: u32be(C.NFTA_RULE_COMPAT_PROTO),
   flags: u32be(C.NFTA_RULE_COMPAT_FLAGS),
-});
+}));
 
 /** The chain that a rule stands in. */
 export const rulePlace = {
@@ -45,11 +45,9 @@ export const RULE_TOLD = 'previousHandle';
 
 const expressions = { expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)) };
 
-export const ruleTable = attributes(
-  'NFTA_RULE',
-  { ...place, ...expressions, ...ruleBesides },
-  { header: ['family', RULE_TOLD] },
-);
+export const ruleTable = attributes('NFTA_RULE', () => ({ ...place, ...expressions, ...ruleBesides }), {
+  header: ['family', RULE_TOLD],
+});
 
 const CHAIN_OR_TABLE: ReadonlySet<number> = new Set([C.NFTA_RULE_TABLE, C.NFTA_RULE_CHAIN]);
 
@@ -80,7 +78,7 @@ export const ruleRemovalTable = ruleTable.partial({
 /** A rule of the kernel's listings and events: the attribute that asks for a place in requests tells there which rule stands before it. */
 export const ruleEntryTable = attributes(
   'NFTA_RULE',
-  { ...place, ...expressions, ...compat, [RULE_TOLD]: told(position), ...besides },
+  () => ({ ...place, ...expressions, ...compat, [RULE_TOLD]: told(position), ...besides }),
   { header: ['family'] },
 ).partial();
 

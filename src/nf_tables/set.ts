@@ -20,22 +20,22 @@ import type { Family } from './family.ts';
 import { OBJECT_TYPE } from './names.ts';
 import { setUserdata } from './userdata.ts';
 
-const fieldTable = attributes('NFTA_SET_FIELD', {
+const fieldTable = attributes('NFTA_SET_FIELD', () => ({
   /** Bytes. */
   length: u32be(C.NFTA_SET_FIELD_LEN),
-});
+}));
 
-const descriptionTable = attributes('NFTA_SET_DESC', {
+const descriptionTable = attributes('NFTA_SET_DESC', () => ({
   /** How many elements it may have; absent is no limit. */
   size: opt(u32be(C.NFTA_SET_DESC_SIZE)),
   /** Of a concatenation: its parts, each filled up to four bytes in the key. */
   fields: opt(list(C.NFTA_SET_DESC_CONCAT, C.NFTA_LIST_ELEM, fieldTable)),
-});
+}));
 
 /** A set, or a map: a set whose keys have values. */
 export const setTable = attributes(
   'NFTA_SET',
-  {
+  () => ({
     /** The name of the set's table. */
     table: string(C.NFTA_SET_TABLE, 255),
     /** At most 255 bytes. In requests, `__set%d` is an anonymous set that the kernel numbers. */
@@ -93,7 +93,7 @@ export const setTable = attributes(
     backend: told(opt(string(C.NFTA_SET_TYPE, 255))),
     /** How many elements it has. Read only. */
     count: told(opt(u32be(C.NFTA_SET_COUNT))),
-  },
+  }),
   { header: ['family'] },
 );
 

@@ -6,7 +6,7 @@ import { commentUserdata } from './userdata.ts';
 
 export const tableTable = attributes(
   'NFTA_TABLE',
-  {
+  () => ({
     name: string(C.NFTA_TABLE_NAME, 255),
     /**
      * dormant: its chains see no packets. owner (Linux 5.12): it belongs to the socket that made it, and goes with it. persist (6.9): it
@@ -29,7 +29,7 @@ export const tableTable = attributes(
     /** The netlink port of its owner. Read only. */
     owner: told(opt(u32be(C.NFTA_TABLE_OWNER))),
     userdata: inline(C.NFTA_TABLE_USERDATA, commentUserdata),
-  },
+  }),
   { header: ['family'] },
 );
 

@@ -3,12 +3,12 @@ import * as C from '../linux/nfnetlink_cttimeout.ts';
 
 /* CTA_TIMEOUT_*: the states of each protocol that have a timeout of their own, in seconds. */
 
-const generic = attributes('CTA_TIMEOUT_GENERIC', {
+const generic = attributes('CTA_TIMEOUT_GENERIC', () => ({
   /** Seconds. */
   timeout: opt(u32be(C.CTA_TIMEOUT_GENERIC_TIMEOUT)),
-});
+}));
 
-const tcp = attributes('CTA_TIMEOUT_TCP', {
+const tcp = attributes('CTA_TIMEOUT_TCP', () => ({
   /** Seconds in the state SYN-SENT. */
   synSent: opt(u32be(C.CTA_TIMEOUT_TCP_SYN_SENT)),
   /** Seconds in the state SYN-RECEIVED. */
@@ -31,33 +31,33 @@ const tcp = attributes('CTA_TIMEOUT_TCP', {
   retransmission: opt(u32be(C.CTA_TIMEOUT_TCP_RETRANS)),
   /** Seconds while data waits for its acknowledgement. */
   unacknowledged: opt(u32be(C.CTA_TIMEOUT_TCP_UNACK)),
-});
+}));
 
-const udp = attributes('CTA_TIMEOUT_UDP', {
+const udp = attributes('CTA_TIMEOUT_UDP', () => ({
   /** Seconds without an answer. */
   unreplied: opt(u32be(C.CTA_TIMEOUT_UDP_UNREPLIED)),
   /** Seconds once there was an answer. */
   replied: opt(u32be(C.CTA_TIMEOUT_UDP_REPLIED)),
-});
+}));
 
-const udplite = attributes('CTA_TIMEOUT_UDPLITE', {
+const udplite = attributes('CTA_TIMEOUT_UDPLITE', () => ({
   /** Seconds without an answer. */
   unreplied: opt(u32be(C.CTA_TIMEOUT_UDPLITE_UNREPLIED)),
   /** Seconds once there was an answer. */
   replied: opt(u32be(C.CTA_TIMEOUT_UDPLITE_REPLIED)),
-});
+}));
 
-const icmp = attributes('CTA_TIMEOUT_ICMP', {
+const icmp = attributes('CTA_TIMEOUT_ICMP', () => ({
   /** Seconds. */
   timeout: opt(u32be(C.CTA_TIMEOUT_ICMP_TIMEOUT)),
-});
+}));
 
-const icmpv6 = attributes('CTA_TIMEOUT_ICMPV6', {
+const icmpv6 = attributes('CTA_TIMEOUT_ICMPV6', () => ({
   /** Seconds. */
   timeout: opt(u32be(C.CTA_TIMEOUT_ICMPV6_TIMEOUT)),
-});
+}));
 
-const dccp = attributes('CTA_TIMEOUT_DCCP', {
+const dccp = attributes('CTA_TIMEOUT_DCCP', () => ({
   /** Seconds in the state REQUEST. */
   request: opt(u32be(C.CTA_TIMEOUT_DCCP_REQUEST)),
   /** Seconds in the state RESPOND. */
@@ -72,9 +72,9 @@ const dccp = attributes('CTA_TIMEOUT_DCCP', {
   closing: opt(u32be(C.CTA_TIMEOUT_DCCP_CLOSING)),
   /** Seconds in the state TIME-WAIT. */
   timeWait: opt(u32be(C.CTA_TIMEOUT_DCCP_TIMEWAIT)),
-});
+}));
 
-const sctp = attributes('CTA_TIMEOUT_SCTP', {
+const sctp = attributes('CTA_TIMEOUT_SCTP', () => ({
   /** Seconds in the state CLOSED. */
   closed: opt(u32be(C.CTA_TIMEOUT_SCTP_CLOSED)),
   /** Seconds in the state COOKIE-WAIT. */
@@ -93,14 +93,14 @@ const sctp = attributes('CTA_TIMEOUT_SCTP', {
   heartbeatSent: opt(u32be(C.CTA_TIMEOUT_SCTP_HEARTBEAT_SENT)),
   /** Newer kernels no longer use it. */
   heartbeatAcknowledged: opt(u32be(C.CTA_TIMEOUT_SCTP_HEARTBEAT_ACKED)),
-});
+}));
 
-const gre = attributes('CTA_TIMEOUT_GRE', {
+const gre = attributes('CTA_TIMEOUT_GRE', () => ({
   /** Seconds without an answer. */
   unreplied: opt(u32be(C.CTA_TIMEOUT_GRE_UNREPLIED)),
   /** Seconds once there was an answer. */
   replied: opt(u32be(C.CTA_TIMEOUT_GRE_REPLIED)),
-});
+}));
 
 /** By the protocol's name. */
 export const TIMEOUTS = { generic, tcp, udp, udplite, icmp, icmpv6, dccp, sctp, gre };

@@ -30,7 +30,7 @@ const CT_STATES = {
 } as const;
 
 /** One step of a packet with `meta nftrace set 1` through the rules. */
-export const traceTable = attributes('NFTA_TRACE', {
+export const traceTable = attributes('NFTA_TRACE', () => ({
   /** The name of the table. */
   table: opt(string(C.NFTA_TRACE_TABLE, 255)),
   /** The name of the chain. */
@@ -78,7 +78,7 @@ export const traceTable = attributes('NFTA_TRACE', {
   connectionStatus: opt(attribute(C.NFTA_TRACE_CT_STATUS, flags(U32_BE, CT_STATUS))),
   /** The state of the connection. Linux 6.18. */
   connectionState: opt(attribute(C.NFTA_TRACE_CT_STATE, flags(U32_BE, CT_STATES))),
-});
+}));
 
 /** One step of a packet through the rules. */
 export type TraceStep = Infer<typeof traceTable>;

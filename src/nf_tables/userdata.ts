@@ -46,22 +46,22 @@ const COMMENT = text(128);
 /** NFTNL_UDATA_TABLE_*, NFTNL_UDATA_CHAIN_*, NFTNL_UDATA_OBJ_*: the comment is 0 in each. */
 export const commentUserdata = attributes(
   'NFTNL_UDATA',
-  {
+  () => ({
     /** A remark for people; `nft list` prints it. At most 128 bytes. */
     comment: opt(attribute(0, COMMENT)),
-  },
+  }),
   { framing: USERDATA },
 );
 
 /** NFTNL_UDATA_RULE_*. */
 export const ruleUserdata = attributes(
   'NFTNL_UDATA_RULE',
-  {
+  () => ({
     /** A remark for people; `nft list` prints it. At most 128 bytes. */
     comment: opt(attribute(0, COMMENT)),
     /** Marks the rule in which ebtables-nft keeps the policy of a chain of its own. */
     ebtablesPolicy: opt(attribute(1, U32_NE)),
-  },
+  }),
   { framing: USERDATA },
 );
 

@@ -1,11 +1,12 @@
 import {
-  type Attribute,
   AttributeTable,
   type Context,
   eachAttribute,
+  type Field,
   type Infer,
   NLA_F_NESTED,
   NLA_HDRLEN,
+  type Schema,
   type Source,
   type TableOptions,
   type Type,
@@ -19,39 +20,25 @@ interface VariantContext extends Context {
   readonly variant: unknown;
 }
 
-/** The attribute that decides what another one holds. */
-interface Selector {
-  readonly key: string;
-  readonly attribute: Attribute<unknown>;
-}
-
 /** A table in which one attribute decides what another one holds, such as an object's type its data. */
 export class VariantTable<T> extends AttributeTable<T> {
-  readonly #selector: Selector;
+  /** The name of the field that decides. */
+  readonly selector: string;
   readonly #options: TableOptions;
+  #field: Field | undefined;
 
-  // biome-ignore lint/suspicious/noExplicitAny: a schema holds attributes of every type
-  constructor(name: string, selector: string, schema: Record<string, Attribute<any>>, options: TableOptions = {}) {
+  constructor(name: string, selector: string, schema: Schema | (() => Schema), options: TableOptions = {}) {
     super(name, schema, options);
-    this.#selector = { key: selector, attribute: schema[selector]! };
+    this.selector = selector;
     this.#options = options;
   }
 
-  /** The name of the field that decides. */
-  get selector(): string {
-    return this.#selector.key;
-  }
-
   override partial(): VariantTable<Partial<T>> {
-    const rows = this.fields.map(({ key, number, type, need, facets }) => {
-      const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need, facets };
-      return [key, row] as const;
-    });
-    return new VariantTable<Partial<T>>(this.name, this.#selector.key, Object.fromEntries(rows), this.#options);
+    return new VariantTable<Partial<T>>(this.name, this.selector, () => rows(super.partial()), this.#options);
   }
 
   override write(writer: Writer, value: T, context: Context): void {
-    const variant = (value as Record<string, unknown> | null)?.[this.#selector.key];
+    const variant = (value as Record<string, unknown> | null)?.[this.selector];
     super.write(writer, value, contextOf(context, variant));
   }
 
@@ -81,7 +68,8 @@ export class VariantTable<T> extends AttributeTable<T> {
 
   /** The attribute that decides need not come first. */
   #context(source: Source, start: number, end: number, context: Context): VariantContext {
-    const { number, type } = this.#selector.attribute;
+    this.#field ??= this.fields.find(({ key }) => key === this.selector)!;
+    const { number, type } = this.#field;
     let variant: unknown;
     eachAttribute(source, start, end, (found, payload, payloadEnd) => {
       if (found === number) variant ??= type.read(source, payload, payloadEnd, context);
@@ -89,6 +77,9 @@ export class VariantTable<T> extends AttributeTable<T> {
     return contextOf(context, variant);
   }
 }
+
+const rows = ({ fields }: AttributeTable<unknown>): Schema =>
+  Object.fromEntries(fields.map(field => [field.key, field]));
 
 function contextOf({ family }: Context, variant: unknown): VariantContext {
   return { family, variant };

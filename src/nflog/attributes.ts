@@ -68,12 +68,12 @@ export function microsecondsAt(view: DataView, at: number): number {
 
 const PREFIX: Type<string> = { ...text(MAX_PREFIX), lengths: { min: 0, max: 0xffff }, read: readPrefix };
 
-export const vlanTable = attributes('NFULA_VLAN', {
+export const vlanTable = attributes('NFULA_VLAN', () => ({
   /** The tag's EtherType: 0x8100 or 0x88a8. */
   protocol: opt(u16be(C.NFULA_VLAN_PROTO)),
   /** Priority (3 bits), drop eligible (1), VLAN (12). */
   tci: opt(u16be(C.NFULA_VLAN_TCI)),
-});
+}));
 
 /**
  * Whether records have a property: 'usual' by default, 'on request' only if `fields` names it, 'never' for properties

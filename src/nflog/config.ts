@@ -78,7 +78,7 @@ const configMode = struct('nfulnl_msg_config_mode', {
  * logged under half of the settings. It silently ignores an unknown mode and a size out of range, so both are checked
  * here.
  */
-export const configTable = attributes('NFULA_CFG', {
+export const configTable = attributes('NFULA_CFG', () => ({
   command: opt(attribute(C.NFULA_CFG_CMD, named(U8, { bind: C.NFULNL_CFG_CMD_BIND, unbind: C.NFULNL_CFG_CMD_UNBIND }))),
   mode: opt(attribute(C.NFULA_CFG_MODE, configMode)),
   /** Bytes of a batch. */
@@ -97,7 +97,7 @@ export const configTable = attributes('NFULA_CFG', {
       }),
     ),
   ),
-});
+}));
 
 type Config = NonNullable<ReturnType<typeof configTable.read>>;
 

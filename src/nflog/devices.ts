@@ -25,10 +25,12 @@ const ifinfomsg = struct('ifinfomsg', {
  * The difference between performance.now() and the time of day, which is finer than Date.now(). It is corrected when
  * the clock has been set.
  */
-const clock = ofThread('nflog.clock', { origin: performance.timeOrigin });
+const clock = ofThread('nflog.clock', { origin: 0 });
 
 /** Microseconds since 1970 of a `performance.now()` of just now. */
 export function wallMicroseconds(now: number): number {
+  // Reading the property makes Node load modules: not while this one is imported.
+  if (clock.origin === 0) clock.origin = performance.timeOrigin;
   const ahead = clock.origin + now - Date.now();
   if (ahead < -1 || ahead > 2) clock.origin = Date.now() + 0.5 - now;
   return Math.floor((clock.origin + now) * 1000);

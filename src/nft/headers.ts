@@ -1,3 +1,4 @@
+import { lazy } from '../codec/lazy.ts';
 import { type Datatype, TYPES } from './data/datatypes.ts';
 import {
   DCCP_OPTION_FIELDS,
@@ -144,17 +145,22 @@ function buildHeaders(): Readonly<Record<string, Header>> {
   return headers;
 }
 
-const HEADERS = /* @__PURE__ */ buildHeaders();
+const HEADERS = /* @__PURE__ */ lazy(buildHeaders);
 /** The protocols that nft has a word for. */
-export const NAMED_HEADERS: Readonly<Record<string, Header>> = /* @__PURE__ */ Object.fromEntries(
-  /* @__PURE__ */ Object.entries(HEADERS).filter(([, { number }]) => number !== 0),
+export const NAMED_HEADERS = /* @__PURE__ */ lazy(
+  (): Readonly<Record<string, Header>> =>
+    Object.fromEntries(Object.entries(HEADERS()).filter(([, { number }]) => number !== 0)),
 );
 
-export const header = (name: string): Header => HEADERS[name]!;
+/** The names of these protocols, from the table: the registry of words asks for them when it is imported. */
+export const headerWords = (): string[] =>
+  Object.entries<HeaderRow>(PROTOCOLS).flatMap(([name, { number }]) => (number === 0 ? [] : [name]));
+
+export const header = (name: string): Header => HEADERS()[name]!;
 
 export function headerByNumber(number: number): Header | undefined {
   if (number === 0) return undefined;
-  for (const name in HEADERS) if (HEADERS[name]!.number === number) return HEADERS[name];
+  for (const name in HEADERS()) if (HEADERS()[name]!.number === number) return HEADERS()[name];
   return undefined;
 }
 
@@ -164,15 +170,15 @@ export function tunnelHeader(
   headerSize: number,
   flags: readonly (string | number)[],
 ): Header | undefined {
-  for (const name in HEADERS) {
-    const { tunnel } = HEADERS[name]!;
+  for (const name in HEADERS()) {
+    const { tunnel } = HEADERS()[name]!;
     if (
       tunnel?.type === type &&
       tunnel.headerBytes === headerSize &&
       tunnel.flags.length === flags.length &&
       tunnel.flags.every(flag => flags.includes(flag))
     )
-      return HEADERS[name];
+      return HEADERS()[name];
   }
   return undefined;
 }
@@ -207,15 +213,17 @@ function extensionsOf(
 }
 
 /** The extensions, by nft's names. nft numbers the fields of IPv6 extensions from 1, and others from 0. */
-export const EXTENSIONS: Readonly<Record<ExtensionOp, Readonly<Record<string, Extension>>>> = {
-  ipv6: /* @__PURE__ */ extensionsOf(IPV6_EXTENSIONS, 1),
-  tcp: /* @__PURE__ */ extensionsOf(TCP_OPTIONS, 0),
-  ipv4: /* @__PURE__ */ extensionsOf(IP_OPTIONS, 0),
-  sctp: /* @__PURE__ */ extensionsOf(SCTP_CHUNKS, 0),
-};
+export const EXTENSIONS = /* @__PURE__ */ lazy(
+  (): Readonly<Record<ExtensionOp, Readonly<Record<string, Extension>>>> => ({
+    ipv6: extensionsOf(IPV6_EXTENSIONS, 1),
+    tcp: extensionsOf(TCP_OPTIONS, 0),
+    ipv4: extensionsOf(IP_OPTIONS, 0),
+    sctp: extensionsOf(SCTP_CHUNKS, 0),
+  }),
+);
 
 /** The only field of DCCP's options: whether the option is there. The options have numbers and no names. */
-export const DCCP_OPTION: HeaderField = /* @__PURE__ */ fieldsOf(DCCP_OPTION_FIELDS, 1, undefined)[0]!;
+export const DCCP_OPTION = /* @__PURE__ */ lazy((): HeaderField => fieldsOf(DCCP_OPTION_FIELDS, 1, undefined)[0]!);
 
 /** Groups the extensions by the kernel's number. Extensions with the same number are kinds of one. */
 function byType(extensions: Readonly<Record<string, Extension>>): ReadonlyMap<number, Extension[]> {
@@ -235,13 +243,11 @@ function joined(map: ReadonlyMap<number, Extension[]>): ReadonlyMap<number, Exte
   );
 }
 
-const BY_TYPE: Readonly<Record<ExtensionOp, ReadonlyMap<number, readonly Extension[]>>> = {
-  ipv6: /* @__PURE__ */ byType(EXTENSIONS.ipv6),
-  tcp: /* @__PURE__ */ joined(/* @__PURE__ */ byType(EXTENSIONS.tcp)),
-  ipv4: /* @__PURE__ */ byType(EXTENSIONS.ipv4),
-  sctp: /* @__PURE__ */ byType(EXTENSIONS.sctp),
-};
+const BY_TYPE = /* @__PURE__ */ lazy((): Readonly<Record<ExtensionOp, ReadonlyMap<number, readonly Extension[]>>> => {
+  const { ipv6, tcp, ipv4, sctp } = EXTENSIONS();
+  return { ipv6: byType(ipv6), tcp: joined(byType(tcp)), ipv4: byType(ipv4), sctp: byType(sctp) };
+});
 
 /** Returns the extensions that have a number of the kernel. */
 export const extensionsByType = (op: ExtensionOp | 'dccp', type: number): readonly Extension[] =>
-  op === 'dccp' ? [] : (BY_TYPE[op].get(type) ?? []);
+  op === 'dccp' ? [] : (BY_TYPE()[op].get(type) ?? []);

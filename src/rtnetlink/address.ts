@@ -100,7 +100,7 @@ export const ifa_cacheinfo = struct('ifa_cacheinfo', {
   tstamp: [4, U32_NE],
 });
 
-export const IFA = attributes('IFA', {
+export const IFA = attributes('IFA', () => ({
   /** The address. If IFA_LOCAL is present, this is the network, or the other end of a point-to-point link. */
   address: opt(attribute(C.IFA_ADDRESS, IP_ADDRESS)),
   /** The device's own address. IPv4 always has it. */
@@ -121,7 +121,7 @@ export const IFA = attributes('IFA', {
   metric: opt(u32ne(C.IFA_RT_PRIORITY)),
   /** Who added the address (Linux 5.18): the kernel, for one of three reasons, or a program with its own number. */
   origin: opt(attribute(C.IFA_PROTO, named(U8, ORIGINS))),
-});
+}));
 
 export type AddressAttributes = Infer<typeof IFA>;
 export type AddressHeader = Infer<typeof ifaddrmsg>;

@@ -25,7 +25,7 @@ import { checkHost } from './prefix.ts';
 import { CREATE, kind, type Refusals, read, request } from './request.ts';
 
 /** Attributes of the entries of forwarding tables (net/core/rtnetlink.c, net/bridge/br_fdb.c, drivers/net/vxlan/vxlan_core.c). */
-export const FDB = attributes('NDA', {
+export const FDB = attributes('NDA', () => ({
   /** VXLAN: the other end. */
   remote: opt(attribute(C.NDA_DST, IP_ADDRESS)),
   /** The hardware address. */
@@ -48,7 +48,7 @@ export const FDB = attributes('NDA', {
   nextHopId: opt(u32ne(C.NDA_NH_ID)),
   /** NTF_EXT_*: flags for which the header has no room. */
   extendedFlags: opt(u32ne(C.NDA_FLAGS_EXT)),
-});
+}));
 export type FdbAttributes = Infer<typeof FDB>;
 export const ENTRY = kind(ndmsg, FDB);
 type FdbHeader = Infer<typeof ndmsg>;

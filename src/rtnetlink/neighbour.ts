@@ -76,7 +76,7 @@ export const nda_cacheinfo = struct('nda_cacheinfo', {
   ndm_refcnt: [4, U32_NE],
 });
 
-export const NDA = attributes('NDA', {
+export const NDA = attributes('NDA', () => ({
   /** The neighbour's IP address. */
   address: opt(attribute(C.NDA_DST, IP_ADDRESS)),
   /** The neighbour's hardware address. Absent until the neighbour has answered. */
@@ -89,7 +89,7 @@ export const NDA = attributes('NDA', {
   protocol: opt(attribute(C.NDA_PROTOCOL, U8)),
   /** NTF_EXT_*: flags for which the header has no room. */
   extendedFlags: opt(u32ne(C.NDA_FLAGS_EXT)),
-});
+}));
 
 export type NeighbourAttributes = Infer<typeof NDA>;
 export type NeighbourHeader = Infer<typeof ndmsg>;

@@ -23,7 +23,7 @@ import { byDefault, derived, type Fields, type TableFacets } from '../facets.ts'
 import { LOG_FLAGS, LOG_LEVELS, NAT_FLAGS, OBJECT_TYPE, PROTOCOL_FAMILY } from '../names.ts';
 
 /** Hands the packet's description to NFLOG (with `group`) or to the kernel's log, which knows no namespaces. */
-const log = attributes('NFTA_LOG', {
+const log = attributes('NFTA_LOG', () => ({
   /** 0 to 65535. */
   group: opt(u16be(C.NFTA_LOG_GROUP)),
   /** At most 127 bytes. */
@@ -36,7 +36,7 @@ const log = attributes('NFTA_LOG', {
   level: byDefault(opt(attribute(C.NFTA_LOG_LEVEL, named(U32_BE, LOG_LEVELS))), 'warn'),
   /** What the kernel's log shows besides. */
   flags: opt(attribute(C.NFTA_LOG_FLAGS, flags(U32_BE, LOG_FLAGS))),
-});
+}));
 
 /** Flags that follow from the registers. */
 const DERIVED_FLAGS = ['ports-specified', 'map-addresses'] as const;
@@ -58,7 +58,7 @@ const TRANSLATION: TableFacets = {
 /** Rewrites the source (snat) or destination (dnat) of the packet's connection. */
 const nat = attributes(
   'NFTA_NAT',
-  {
+  () => ({
     type: attribute(C.NFTA_NAT_TYPE, named(U32_BE, { snat: C.NFT_NAT_SNAT, dnat: C.NFT_NAT_DNAT })),
     /** Of the addresses. */
     family: attribute(C.NFTA_NAT_FAMILY, PROTOCOL_FAMILY),
@@ -69,18 +69,18 @@ const nat = attributes(
     portRegister: opt(u32be(C.NFTA_NAT_REG_PROTO_MIN)),
     lastPortRegister: opt(u32be(C.NFTA_NAT_REG_PROTO_MAX)),
     flags: derived(opt(attribute(C.NFTA_NAT_FLAGS, flags(U32_BE, NAT_FLAGS))), ...DERIVED_FLAGS),
-  },
+  }),
   { facets: TRANSLATION },
 );
 
 /** Rewrites the source to the address of the device that the packet leaves by. */
 const masq = attributes(
   'NFTA_MASQ',
-  {
+  () => ({
     flags: derived(opt(attribute(C.NFTA_MASQ_FLAGS, flags(U32_BE, NAT_FLAGS))), ...DERIVED_FLAGS),
     portRegister: opt(u32be(C.NFTA_MASQ_REG_PROTO_MIN)),
     lastPortRegister: opt(u32be(C.NFTA_MASQ_REG_PROTO_MAX)),
-  },
+  }),
   {
     facets: {
       ...TRANSLATION,
@@ -92,13 +92,13 @@ const masq = attributes(
 /** Sends the packet to this host itself: to the address of the device that it came in by. */
 const redir = attributes(
   'NFTA_REDIR',
-  {
+  () => ({
     /** The register with the port, or the first one of a range. */
     portRegister: opt(u32be(C.NFTA_REDIR_REG_PROTO_MIN)),
     /** The register with the last port. The kernel repeats the first one here when there is no range. */
     lastPortRegister: opt(u32be(C.NFTA_REDIR_REG_PROTO_MAX)),
     flags: derived(opt(attribute(C.NFTA_REDIR_FLAGS, flags(U32_BE, NAT_FLAGS))), ...DERIVED_FLAGS),
-  },
+  }),
   { facets: { ...TRANSLATION, accepted: acceptedRedir } satisfies TableFacets },
 );
 
@@ -118,7 +118,7 @@ function withPortsFlag(fields: Fields): Fields {
 }
 
 /** Drops the packet and tells its sender. */
-const reject = attributes('NFTA_REJECT', {
+const reject = attributes('NFTA_REJECT', () => ({
   /** icmpx: the ICMP of the packet's own family, with a code of NFT_REJECT_ICMPX_*. */
   type: attribute(
     C.NFTA_REJECT_TYPE,
@@ -129,10 +129,10 @@ const reject = attributes('NFTA_REJECT', {
     }),
   ),
   code: byDefault(opt(u8(C.NFTA_REJECT_ICMP_CODE)), 0),
-});
+}));
 
 /** Hands the packet itself to a program (NFQUEUE), which decides. */
-const queue = attributes('NFTA_QUEUE', {
+const queue = attributes('NFTA_QUEUE', () => ({
   number: opt(u16be(C.NFTA_QUEUE_NUM)),
   /** Queues from `number` on that share the load. */
   total: byDefault(opt(u16be(C.NFTA_QUEUE_TOTAL)), 1),
@@ -145,17 +145,17 @@ const queue = attributes('NFTA_QUEUE', {
   ),
   /** The register with the queue's number. */
   numberRegister: opt(u32be(C.NFTA_QUEUE_SREG_QNUM)),
-});
+}));
 
 /** Gives the packet to a local socket without rewriting it. */
-const tproxy = attributes('NFTA_TPROXY', {
+const tproxy = attributes('NFTA_TPROXY', () => ({
   family: attribute(C.NFTA_TPROXY_FAMILY, PROTOCOL_FAMILY),
   addressRegister: opt(u32be(C.NFTA_TPROXY_REG_ADDR)),
   portRegister: opt(u32be(C.NFTA_TPROXY_REG_PORT)),
-});
+}));
 
 /** Answers TCP connections in the server's place until the client has shown that it exists. */
-const synproxy = attributes('NFTA_SYNPROXY', {
+const synproxy = attributes('NFTA_SYNPROXY', () => ({
   /** The maximum segment size that clients are told, in bytes. */
   maximumSegmentSize: byDefault(opt(u16be(C.NFTA_SYNPROXY_MSS)), 0),
   /** The window scale that clients are told, 0 to 14. */
@@ -172,29 +172,29 @@ const synproxy = attributes('NFTA_SYNPROXY', {
       }),
     ),
   ),
-});
+}));
 
 /** Keeps the packet out of connection tracking. It has no attributes. */
 const notrack = attributes('NFTA_NOTRACK', {});
 
 /** Sends a copy of the packet to another host, or by another device. */
-const dup = attributes('NFTA_DUP', {
+const dup = attributes('NFTA_DUP', () => ({
   addressRegister: byDefault(opt(u32be(C.NFTA_DUP_SREG_ADDR)), 0),
   deviceRegister: opt(u32be(C.NFTA_DUP_SREG_DEV)),
-});
+}));
 
 /** Sends the packet out by another device. */
-const fwd = attributes('NFTA_FWD', {
+const fwd = attributes('NFTA_FWD', () => ({
   deviceRegister: opt(u32be(C.NFTA_FWD_SREG_DEV)),
   addressRegister: opt(u32be(C.NFTA_FWD_SREG_ADDR)),
   /** Of the address. */
   family: byDefault(opt(attribute(C.NFTA_FWD_NFPROTO, PROTOCOL_FAMILY)), 'unspecified'),
-});
+}));
 
 /** Runs an object with a name: one (`type` and `name`), or the one that a map has for a key. */
 const objref = attributes(
   'NFTA_OBJREF',
-  {
+  () => ({
     type: opt(attribute(C.NFTA_OBJREF_IMM_TYPE, OBJECT_TYPE)),
     name: opt(string(C.NFTA_OBJREF_IMM_NAME, 255)),
     /** The register with the map's key. */
@@ -202,7 +202,7 @@ const objref = attributes(
     set: opt(string(C.NFTA_OBJREF_SET_NAME, 255)),
     /** The map by the number that it has within its own transaction. */
     setId: opt(u32be(C.NFTA_OBJREF_SET_ID)),
-  },
+  }),
   { facets: { canonical: canonicalObjref } satisfies TableFacets },
 );
 
@@ -214,7 +214,7 @@ function canonicalObjref(fields: Fields): void {
 }
 
 /** Lets a flowtable forward the rest of the connection. */
-const flow_offload = attributes('NFTA_FLOW', { flowtable: string(C.NFTA_FLOW_TABLE_NAME, 255) });
+const flow_offload = attributes('NFTA_FLOW', () => ({ flowtable: string(C.NFTA_FLOW_TABLE_NAME, 255) }));
 
 export const expressions = {
   log,

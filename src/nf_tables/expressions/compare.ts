@@ -4,13 +4,13 @@ import { DATA } from '../data.ts';
 import { byDefault } from '../facets.ts';
 
 /** Puts a value into a register; register 0 is the verdict. */
-const immediate = attributes('NFTA_IMMEDIATE', {
+const immediate = attributes('NFTA_IMMEDIATE', () => ({
   register: u32be(C.NFTA_IMMEDIATE_DREG),
   data: attribute(C.NFTA_IMMEDIATE_DATA, DATA),
-});
+}));
 
 /** Ends the rule unless the register compares so. Order is that of bytes, as in memcmp. */
-const cmp = attributes('NFTA_CMP', {
+const cmp = attributes('NFTA_CMP', () => ({
   register: u32be(C.NFTA_CMP_SREG),
   op: attribute(
     C.NFTA_CMP_OP,
@@ -24,18 +24,18 @@ const cmp = attributes('NFTA_CMP', {
     }),
   ),
   data: attribute(C.NFTA_CMP_DATA, DATA),
-});
+}));
 
 /** Ends the rule unless the register lies in a range (eq) or outside it (neq). */
-const range = attributes('NFTA_RANGE', {
+const range = attributes('NFTA_RANGE', () => ({
   register: u32be(C.NFTA_RANGE_SREG),
   op: attribute(C.NFTA_RANGE_OP, named(U32_BE, { eq: C.NFT_RANGE_EQ, neq: C.NFT_RANGE_NEQ })),
   from: attribute(C.NFTA_RANGE_FROM_DATA, DATA),
   to: attribute(C.NFTA_RANGE_TO_DATA, DATA),
-});
+}));
 
 /** register = (sourceRegister & mask) ^ xor, a shift by `data` bits, or `op` with `data` or a second register (Linux 6.13). */
-const bitwise = attributes('NFTA_BITWISE', {
+const bitwise = attributes('NFTA_BITWISE', () => ({
   sourceRegister: u32be(C.NFTA_BITWISE_SREG),
   register: u32be(C.NFTA_BITWISE_DREG),
   /** Bytes. */
@@ -60,10 +60,10 @@ const bitwise = attributes('NFTA_BITWISE', {
   ),
   data: opt(attribute(C.NFTA_BITWISE_DATA, DATA)),
   secondSourceRegister: opt(u32be(C.NFTA_BITWISE_SREG2)),
-});
+}));
 
 /** Turns the numbers in a register from one byte order into the other. */
-const byteorder = attributes('NFTA_BYTEORDER', {
+const byteorder = attributes('NFTA_BYTEORDER', () => ({
   sourceRegister: u32be(C.NFTA_BYTEORDER_SREG),
   register: u32be(C.NFTA_BYTEORDER_DREG),
   op: attribute(
@@ -74,10 +74,10 @@ const byteorder = attributes('NFTA_BYTEORDER', {
   length: u32be(C.NFTA_BYTEORDER_LEN),
   /** Bytes of one number: 2, 4 or 8. */
   size: u32be(C.NFTA_BYTEORDER_SIZE),
-});
+}));
 
 /** Ends the rule unless the register is a key of the set; with `register`, loads the key's value from a map. */
-const lookup = attributes('NFTA_LOOKUP', {
+const lookup = attributes('NFTA_LOOKUP', () => ({
   set: opt(string(C.NFTA_LOOKUP_SET, 255)),
   sourceRegister: u32be(C.NFTA_LOOKUP_SREG),
   /** Of the map's value; 0 takes it as a verdict. */
@@ -86,6 +86,6 @@ const lookup = attributes('NFTA_LOOKUP', {
   setId: opt(u32be(C.NFTA_LOOKUP_SET_ID)),
   /** invert: ends the rule if the key is there. */
   flags: opt(attribute(C.NFTA_LOOKUP_FLAGS, flags(U32_BE, { invert: C.NFT_LOOKUP_F_INV }))),
-});
+}));
 
 export const expressions = { immediate, cmp, range, bitwise, byteorder, lookup };

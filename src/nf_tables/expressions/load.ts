@@ -4,7 +4,7 @@ import { NF_OSF_TTL_LESS, NF_OSF_TTL_NOCHECK, NF_OSF_TTL_TRUE } from '../../linu
 import { byDefault, type Fields, type TableFacets, unused, withoutEmptyFlags } from '../facets.ts';
 
 /** Loads from the route of the packet. */
-const rt = attributes('NFTA_RT', {
+const rt = attributes('NFTA_RT', () => ({
   register: u32be(C.NFTA_RT_DREG),
   key: attribute(
     C.NFTA_RT_KEY,
@@ -16,10 +16,10 @@ const rt = attributes('NFTA_RT', {
       xfrm: C.NFT_RT_XFRM,
     }),
   ),
-});
+}));
 
 /** Loads from the socket that the packet belongs to. */
-const socket = attributes('NFTA_SOCKET', {
+const socket = attributes('NFTA_SOCKET', () => ({
   key: attribute(
     C.NFTA_SOCKET_KEY,
     named(U32_BE, {
@@ -32,10 +32,10 @@ const socket = attributes('NFTA_SOCKET', {
   register: u32be(C.NFTA_SOCKET_DREG),
   /** With cgroupv2: which ancestor, counted from the root. */
   level: byDefault(opt(u32be(C.NFTA_SOCKET_LEVEL)), 0),
-});
+}));
 
 /** Asks the routing table about an address of the packet. */
-const fib = attributes('NFTA_FIB', {
+const fib = attributes('NFTA_FIB', () => ({
   register: u32be(C.NFTA_FIB_DREG),
   result: attribute(
     C.NFTA_FIB_RESULT,
@@ -59,12 +59,12 @@ const fib = attributes('NFTA_FIB', {
       }),
     ),
   ),
-});
+}));
 
 /** Loads the name of the operating system that a TCP SYN looks like. */
 const osf = attributes(
   'NFTA_OSF',
-  {
+  () => ({
     register: u32be(C.NFTA_OSF_DREG),
     /** How the packet's TTL is compared with the fingerprint's: exact, loose (less will do), or skip. */
     ttl: byDefault(
@@ -78,14 +78,14 @@ const osf = attributes(
     ),
     /** version: the system's version follows its name. */
     flags: opt(attribute(C.NFTA_OSF_FLAGS, flags(U32_BE, { version: C.NFT_OSF_F_VERSION }))),
-  },
+  }),
   { facets: { accepted: withoutEmptyFlags } satisfies TableFacets },
 );
 
 /** Loads a hash of a register (jenkins), or of the connection's addresses and ports (symmetric), modulo a number. */
 const hash = attributes(
   'NFTA_HASH',
-  {
+  () => ({
     sourceRegister: opt(u32be(C.NFTA_HASH_SREG)),
     register: u32be(C.NFTA_HASH_DREG),
     /** Bytes of the source register. */
@@ -102,7 +102,7 @@ const hash = attributes(
     set: unused(opt(string(C.NFTA_HASH_SET_NAME, 255))),
     /** Kernels no longer take it. */
     setId: unused(opt(u32be(C.NFTA_HASH_SET_ID))),
-  },
+  }),
   { facets: { canonical: canonicalHash } satisfies TableFacets },
 );
 
@@ -112,7 +112,7 @@ function canonicalHash(fields: Fields): void {
 }
 
 /** Loads the next number of a cycle, or a random one, modulo a number. */
-const numgen = attributes('NFTA_NG', {
+const numgen = attributes('NFTA_NG', () => ({
   register: u32be(C.NFTA_NG_DREG),
   modulus: u32be(C.NFTA_NG_MODULUS),
   type: attribute(C.NFTA_NG_TYPE, named(U32_BE, { incremental: C.NFT_NG_INCREMENTAL, random: C.NFT_NG_RANDOM })),
@@ -122,10 +122,10 @@ const numgen = attributes('NFTA_NG', {
   set: unused(opt(string(C.NFTA_NG_SET_NAME, 255))),
   /** Kernels no longer take it. */
   setId: unused(opt(u32be(C.NFTA_NG_SET_ID))),
-});
+}));
 
 /** Loads from the metadata of the tunnel that the packet came through or will go through. */
-const tunnel = attributes('NFTA_TUNNEL', {
+const tunnel = attributes('NFTA_TUNNEL', () => ({
   key: attribute(C.NFTA_TUNNEL_KEY, named(U32_BE, { path: C.NFT_TUNNEL_PATH, id: C.NFT_TUNNEL_ID })),
   register: u32be(C.NFTA_TUNNEL_DREG),
   mode: opt(
@@ -134,10 +134,10 @@ const tunnel = attributes('NFTA_TUNNEL', {
       named(U32_BE, { none: C.NFT_TUNNEL_MODE_NONE, receive: C.NFT_TUNNEL_MODE_RX, transmit: C.NFT_TUNNEL_MODE_TX }),
     ),
   ),
-});
+}));
 
 /** Loads from the IPsec state that the packet went through or will go through. */
-const xfrm = attributes('NFTA_XFRM', {
+const xfrm = attributes('NFTA_XFRM', () => ({
   register: u32be(C.NFTA_XFRM_DREG),
   key: attribute(
     C.NFTA_XFRM_KEY,
@@ -154,6 +154,6 @@ const xfrm = attributes('NFTA_XFRM', {
   direction: u8(C.NFTA_XFRM_DIR),
   /** Which state, where there are several. */
   index: byDefault(opt(u32be(C.NFTA_XFRM_SPNUM)), 0),
-});
+}));
 
 export const expressions = { rt, socket, fib, osf, hash, numgen, tunnel, xfrm };

@@ -88,7 +88,7 @@ export interface NestedTables<E> {
 export function nestedTables<E>(expression: Type<E>): NestedTables<E> {
   const dynset = attributes(
     'NFTA_DYNSET',
-    {
+    () => ({
       set: string(C.NFTA_DYNSET_SET_NAME, 255),
       setId: opt(u32be(C.NFTA_DYNSET_SET_ID)),
       op: attribute(
@@ -113,11 +113,11 @@ export function nestedTables<E>(expression: Type<E>): NestedTables<E> {
         'expressions',
       ),
       expressions: opt(attribute(C.NFTA_DYNSET_EXPRESSIONS, listOf(C.NFTA_LIST_ELEM, expression))),
-    },
+    }),
     { facets: DYNSET },
   );
 
-  const inner = attributes('NFTA_INNER', {
+  const inner = attributes('NFTA_INNER', () => ({
     number: u32be(C.NFTA_INNER_NUM),
     type: attribute(
       C.NFTA_INNER_TYPE,
@@ -135,7 +135,7 @@ export function nestedTables<E>(expression: Type<E>): NestedTables<E> {
     ),
     headerSize: u32be(C.NFTA_INNER_HDRSIZE),
     expression: attribute(C.NFTA_INNER_EXPR, expression),
-  });
+  }));
 
   return { dynset, inner };
 }

@@ -4,7 +4,7 @@ import * as C from '../../linux/nf_tables.ts';
 import { byDefault, type Fields, isEmpty, type TableFacets, withoutEmptyFlags } from '../facets.ts';
 
 /** Loads bytes of the packet into a register, or with `sourceRegister` writes them. */
-const payload = attributes('NFTA_PAYLOAD', {
+const payload = attributes('NFTA_PAYLOAD', () => ({
   register: opt(u32be(C.NFTA_PAYLOAD_DREG)),
   /** The header that `offset` counts from. inner: what the transport header carries. tunnel: the tunnel's own header, in `inner`. */
   base: attribute(
@@ -38,12 +38,12 @@ const payload = attributes('NFTA_PAYLOAD', {
   checksumFlags: opt(
     attribute(C.NFTA_PAYLOAD_CSUM_FLAGS, flags(U32_BE, { 'pseudo-header': C.NFT_PAYLOAD_L4CSUM_PSEUDOHDR })),
   ),
-});
+}));
 
 /** Loads from an IPv6 extension header, a TCP or IPv4 option, or an SCTP or DCCP chunk; with `sourceRegister` writes; with neither, removes a TCP option. */
 const exthdr = attributes(
   'NFTA_EXTHDR',
-  {
+  () => ({
     register: opt(u32be(C.NFTA_EXTHDR_DREG)),
     /** The number of the header, option or chunk. */
     type: u8(C.NFTA_EXTHDR_TYPE),
@@ -71,7 +71,7 @@ const exthdr = attributes(
     ),
     /** The register whose content is written. */
     sourceRegister: opt(u32be(C.NFTA_EXTHDR_SREG)),
-  },
+  }),
   { facets: { accepted: acceptedExthdr } satisfies TableFacets },
 );
 
@@ -124,11 +124,11 @@ export const META_KEYS = {
 } as const;
 
 /** Loads what the kernel knows about the packet besides its bytes, or with `sourceRegister` sets it. */
-const meta = attributes('NFTA_META', {
+const meta = attributes('NFTA_META', () => ({
   register: opt(u32be(C.NFTA_META_DREG)),
   key: attribute(C.NFTA_META_KEY, named(U32_BE, META_KEYS)),
   sourceRegister: opt(u32be(C.NFTA_META_SREG)),
-});
+}));
 
 /** NFT_CT_*, in lower case. */
 export const CT_KEYS = {
@@ -163,13 +163,13 @@ export const CT_DIRECTION = named(U8, { original: IP_CT_DIR_ORIGINAL, reply: IP_
 /** Loads what connection tracking knows about the packet's connection, or with `sourceRegister` sets it. */
 const ct = attributes(
   'NFTA_CT',
-  {
+  () => ({
     register: opt(u32be(C.NFTA_CT_DREG)),
     key: attribute(C.NFTA_CT_KEY, named(U32_BE, CT_KEYS)),
     /** Of keys that each direction has its own of. */
     direction: opt(attribute(C.NFTA_CT_DIRECTION, CT_DIRECTION)),
     sourceRegister: opt(u32be(C.NFTA_CT_SREG)),
-  },
+  }),
   { facets: { canonical: canonicalCt } satisfies TableFacets },
 );
 

@@ -5,16 +5,16 @@ import { byDefault, derived, type Fields, state, type TableFacets } from '../fac
 /* Expressions with a state of their own: they stand in rules, in set elements, and most of them as objects with a name. */
 
 /** Counts packets and bytes. */
-const counter = attributes('NFTA_COUNTER', {
+const counter = attributes('NFTA_COUNTER', () => ({
   bytes: state(opt(u64be(C.NFTA_COUNTER_BYTES))),
   /** Packets so far. */
   packets: state(opt(u64be(C.NFTA_COUNTER_PACKETS))),
-});
+}));
 
 /** Ends the rule once so many bytes have passed; inverted, until then. */
 const quota = attributes(
   'NFTA_QUOTA',
-  {
+  () => ({
     /** The quota, in bytes. */
     bytes: opt(u64be(C.NFTA_QUOTA_BYTES)),
     /** depleted: used up; read only. */
@@ -26,7 +26,7 @@ const quota = attributes(
     ),
     /** Bytes that have passed. */
     consumed: state(opt(u64be(C.NFTA_QUOTA_CONSUMED))),
-  },
+  }),
   { facets: { accepted: acceptedQuota } satisfies TableFacets },
 );
 
@@ -40,7 +40,7 @@ function acceptedQuota(fields: Fields): Fields {
 /** Ends the rule for what exceeds a rate (a token bucket); inverted, for what does not. */
 const limit = attributes(
   'NFTA_LIMIT',
-  {
+  () => ({
     /** Packets or bytes in each unit. */
     rate: u64be(C.NFTA_LIMIT_RATE),
     /** The unit of the rate in seconds: 1, 60, 3600, 86400 or 604800. */
@@ -53,7 +53,7 @@ const limit = attributes(
       'packets',
     ),
     flags: opt(attribute(C.NFTA_LIMIT_FLAGS, flags(U32_BE, { invert: C.NFT_LIMIT_F_INV }))),
-  },
+  }),
   { facets: { canonical: canonicalLimit } satisfies TableFacets },
 );
 
@@ -66,18 +66,18 @@ function canonicalLimit(fields: Fields): void {
 }
 
 /** Ends the rule while there are more connections than `count`; inverted, while there are not. */
-const connlimit = attributes('NFTA_CONNLIMIT', {
+const connlimit = attributes('NFTA_CONNLIMIT', () => ({
   /** The number of connections. */
   count: u32be(C.NFTA_CONNLIMIT_COUNT),
   flags: opt(attribute(C.NFTA_CONNLIMIT_FLAGS, flags(U32_BE, { invert: C.NFT_CONNLIMIT_F_INV }))),
-});
+}));
 
 /** Remembers when it was last passed. */
-const last = attributes('NFTA_LAST', {
+const last = attributes('NFTA_LAST', () => ({
   /** 1 if it ever was, else 0. */
   seen: state(opt(u32be(C.NFTA_LAST_SET))),
   /** Since then. */
   milliseconds: state(opt(u64be(C.NFTA_LAST_MSECS))),
-});
+}));
 
 export const expressions = { counter, quota, limit, connlimit, last };

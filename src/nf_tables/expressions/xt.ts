@@ -355,7 +355,7 @@ function isExact(layout: Layout, info: Info, context: Context, raw: Uint8Array):
 /** A match of xtables (iptables), run by the kernel's compatibility layer. */
 const match = new ExtensionTable<XtMatch>(
   'NFTA_MATCH',
-  { name: string(C.NFTA_MATCH_NAME, 31), revision: u32be(C.NFTA_MATCH_REV), info: bytes(C.NFTA_MATCH_INFO) },
+  () => ({ name: string(C.NFTA_MATCH_NAME, 31), revision: u32be(C.NFTA_MATCH_REV), info: bytes(C.NFTA_MATCH_INFO) }),
   'match',
   C.NFTA_MATCH_INFO,
 );
@@ -363,7 +363,7 @@ const match = new ExtensionTable<XtMatch>(
 /** A target of xtables (iptables), run by the kernel's compatibility layer. */
 const target = new ExtensionTable<XtTarget>(
   'NFTA_TARGET',
-  { name: string(C.NFTA_TARGET_NAME, 31), revision: u32be(C.NFTA_TARGET_REV), info: bytes(C.NFTA_TARGET_INFO) },
+  () => ({ name: string(C.NFTA_TARGET_NAME, 31), revision: u32be(C.NFTA_TARGET_REV), info: bytes(C.NFTA_TARGET_INFO) }),
   'target',
   C.NFTA_TARGET_INFO,
 );

@@ -24,7 +24,7 @@ export function isBitmask(json: Json): boolean {
 
 function isFlagsField(payload: Json): boolean {
   if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) return false;
-  const field = NAMED_HEADERS[String(payload.protocol)]?.byName[String(payload.field)];
+  const field = NAMED_HEADERS()[String(payload.protocol)]?.byName[String(payload.field)];
   return field !== undefined && field.type.kind === 'bitmask';
 }
 

@@ -2,7 +2,7 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { bytesOf } from '../bits.ts';
 import { entryOf, fieldsOf, numberOf, textOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { TCP_OPTION_ALIASES, TCP_OPTION_WORDS } from '../data/extensions.ts';
+import { IPV6_EXTENSIONS, TCP_OPTION_ALIASES, TCP_OPTION_WORDS } from '../data/extensions.ts';
 import { SCOPES } from '../data/scopes.ts';
 import { word, words } from '../decompile/kernel-words.ts';
 import {
@@ -63,7 +63,7 @@ function fieldOf(op: ExtensionOp, found: Extension, field: HeaderField, present:
 
 function parseIpv6(json: unknown, place: Place): Exthdr {
   const fields = fieldsOf(json, place);
-  const found = entryOf(EXTENSIONS.ipv6, fields.name, new Place(place, 'name'));
+  const found = entryOf(EXTENSIONS().ipv6, fields.name, new Place(place, 'name'));
   if (fields.field === undefined) return fieldOf('ipv6', found, found.fields[0]!, true, place);
   const name = textOf(fields, 'field', place);
   // JSON names rt0's addresses by the first one, addr[1], and the number of fields to skip.
@@ -78,7 +78,7 @@ function parseNamed(op: 'tcp' | 'ipv4' | 'sctp', json: unknown, place: Place): E
   if (op === 'tcp' && fields.base !== undefined) return parseRaw(fields, place);
   const aliases: Readonly<Record<string, string>> = op === 'tcp' ? TCP_OPTION_ALIASES : {};
   const name = aliases[fields.name as string] ?? fields.name;
-  const found = entryOf(EXTENSIONS[op], name, new Place(place, 'name'));
+  const found = entryOf(EXTENSIONS()[op], name, new Place(place, 'name'));
   const field = entryOf(found.byName, fields.field ?? FIRST_FIELDS[op], new Place(place, 'field'));
   return fieldOf(op, found, field, fields.field === undefined, place);
 }
@@ -88,7 +88,7 @@ function parseRaw(fields: Record<string, unknown>, place: Place): Exthdr {
   const number = numberOf(fields, 'base', place, 255);
   const offset = numberOf(fields, 'offset', place, LONGEST_OPTIONS);
   const bits = numberOf(fields, 'len', place, MAXIMUM_BITS);
-  const field = Object.values(EXTENSIONS.tcp)
+  const field = Object.values(EXTENSIONS().tcp)
     .find(each => each.type === number)
     ?.fields.find(each => each.offset === offset && each.bits === bits);
   const present = offset === 0 && bits === 8;
@@ -100,13 +100,13 @@ function parseRaw(fields: Record<string, unknown>, place: Place): Exthdr {
 /** Parses an option of DCCP. These have numbers only. */
 function parseDccp(json: unknown, place: Place): Exthdr {
   const number = numberOf(fieldsOf(json, place), 'type', place, 255);
-  const { offset, bits } = DCCP_OPTION;
-  return made({ op: 'dccp', number, extension: undefined, field: DCCP_OPTION, present: true }, offset, bits, place);
+  const { offset, bits } = DCCP_OPTION();
+  return made({ op: 'dccp', number, extension: undefined, field: DCCP_OPTION(), present: true }, offset, bits, place);
 }
 
 /** Reads a field of an extension header behind its name. */
 function readIpv6(p: Parser, word: string): Json {
-  const { byName } = EXTENSIONS.ipv6[word]!;
+  const { byName } = EXTENSIONS().ipv6[word]!;
   let { text: field } = p;
   if (p.kind === T.WORD && (field === 'addr' || field === 'sid') && !Object.hasOwn(byName, field)) {
     p.next();
@@ -140,11 +140,11 @@ function readPart(p: Parser, op: 'tcp' | 'ipv4' | 'sctp', key: string): Json {
   const aliases: Readonly<Record<string, string>> = op === 'tcp' ? TCP_OPTION_WORDS : {};
   const name = aliases[p.text] ?? p.text;
   const scope = PART_SCOPES[op];
-  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS[op], name))
-    return p.unexpectedIn(scope, ...Object.keys(EXTENSIONS[op]));
+  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS()[op], name))
+    return p.unexpectedIn(scope, ...Object.keys(EXTENSIONS()[op]));
   p.next();
   const { text: field } = p;
-  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS[op][name]!.byName, field)) {
+  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS()[op][name]!.byName, field)) {
     p.hold(scope);
     return { [key]: { name } };
   }
@@ -195,11 +195,11 @@ export const exthdr: LoadExpression<Exthdr> = {
 
   fromText: {
     .../* @__PURE__ */ Object.fromEntries(
-      /* @__PURE__ */ Object.keys(EXTENSIONS.ipv6).map(name => [name === 'rt' ? 'rt header' : name, readIpv6]),
+      /* @__PURE__ */ Object.keys(IPV6_EXTENSIONS).map(name => [name === 'rt' ? 'rt header' : name, readIpv6]),
     ),
     exthdr(p) {
       const { text: name } = p;
-      if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS.ipv6, name)) return p.unexpected();
+      if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS().ipv6, name)) return p.unexpected();
       p.next();
       return { exthdr: { name } };
     },
@@ -279,7 +279,7 @@ export const exthdr: LoadExpression<Exthdr> = {
   described(at) {
     const op = OPERATIONS[at(2) ?? 0];
     if (op === undefined || op === 'dccp') return undefined;
-    for (const extension of Object.values(EXTENSIONS[op])) {
+    for (const extension of Object.values(EXTENSIONS()[op])) {
       if (extension.number !== at(0)) continue;
       const field = extension.fields.find(each => each.number === at(1));
       if (field !== undefined) return fieldOf(op, extension, field, false);

@@ -8,6 +8,7 @@ import {
   type HeaderField,
   header,
   headerByNumber,
+  headerWords,
   INNER,
   LAYER_NAMES,
   LINK,
@@ -114,7 +115,7 @@ const scopeOf = (word: string): ReadonlySet<string> | undefined =>
 
 /** Reads a field behind the name of its header. */
 function readField(p: Parser, word: string, tunnel?: string): Json {
-  const { byName, tunnel: isTunnel, base } = NAMED_HEADERS[word]!;
+  const { byName, tunnel: isTunnel, base } = NAMED_HEADERS()[word]!;
   let { text } = p;
   const isWord = p.kind === T.WORD;
   if (isWord && Object.hasOwn(byName, text) && (!byName[text]!.newer || p.dialect.hasNewerIcmpFields)) {
@@ -129,7 +130,7 @@ function readField(p: Parser, word: string, tunnel?: string): Json {
     p.next();
     return p.grammar.expressions.get(`${word} ${text}`)!(p, word);
   }
-  if (isWord && isTunnel !== undefined && tunnel === undefined && Object.hasOwn(NAMED_HEADERS, text)) {
+  if (isWord && isTunnel !== undefined && tunnel === undefined && Object.hasOwn(NAMED_HEADERS(), text)) {
     p.next();
     return readField(p, text, word);
   }
@@ -169,7 +170,7 @@ export const payload: LoadExpression<Payload> = {
 
   fromText: {
     .../* @__PURE__ */ Object.fromEntries(
-      /* @__PURE__ */ Object.keys(NAMED_HEADERS).map(name => [name, (p: Parser, word: string) => readField(p, word)]),
+      /* @__PURE__ */ headerWords().map(name => [name, (p: Parser, word: string) => readField(p, word)]),
     ),
     '@': readRaw,
   },
@@ -181,10 +182,10 @@ export const payload: LoadExpression<Payload> = {
       if (bits === 0) throw refuse(new Place(place, 'len'), `1 to ${MAXIMUM_BITS} bits`, bits);
       return rawNode(base, numberOf(fields, 'offset', place), bits, place);
     }
-    const of = entryOf(NAMED_HEADERS, fields.protocol, new Place(place, 'protocol'));
+    const of = entryOf(NAMED_HEADERS(), fields.protocol, new Place(place, 'protocol'));
     const node = fieldNode(of, entryOf(of.byName, fields.field, new Place(place, 'field')), place);
     if (fields.tunnel !== undefined) {
-      node.tunnel = entryOf(NAMED_HEADERS, fields.tunnel, new Place(place, 'tunnel'));
+      node.tunnel = entryOf(NAMED_HEADERS(), fields.tunnel, new Place(place, 'tunnel'));
       if (node.tunnel.tunnel === undefined) throw refuse(new Place(place, 'tunnel'), 'a tunnel', fields.tunnel);
     }
     return node;

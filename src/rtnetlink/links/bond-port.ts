@@ -5,7 +5,7 @@ import { HARDWARE_ADDRESS } from '../device.ts';
 const LINK_STATES = { up: 0, 'going-down': 1, down: 2, 'going-back': 3 } as const;
 
 /** IFLA_INFO_SLAVE_DATA of a part of a bond (drivers/net/bonding/bond_netlink.c). */
-export const BOND_PORT = attributes('IFLA_BOND_SLAVE', {
+export const BOND_PORT = attributes('IFLA_BOND_SLAVE', () => ({
   /** Whether the bond sends through this part. */
   state: opt(attribute(C.IFLA_BOND_SLAVE_STATE, named(U8, { active: 0, backup: 1 } as const))),
   /** The state of the link as the bond's monitor sees it. 'going-down' and 'going-back' wait for the bond's delays. */
@@ -24,7 +24,7 @@ export const BOND_PORT = attributes('IFLA_BOND_SLAVE', {
   partnerState: opt(u16ne(C.IFLA_BOND_SLAVE_AD_PARTNER_OPER_PORT_STATE)),
   /** Modes 'active-backup', 'balance-tlb', 'balance-alb': the part with the highest priority is used (Linux 6.0). */
   priority: opt(attribute(C.IFLA_BOND_SLAVE_PRIO, S32_NE)),
-});
+}));
 
 /** The settings and the state of a part of a bond. `queueId` and `priority` can be set. */
 export type BondPort = Infer<typeof BOND_PORT>;

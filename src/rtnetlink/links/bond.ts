@@ -79,7 +79,7 @@ function numbered(address: Type<string>): Type<string[]> {
 }
 
 /** IFLA_INFO_DATA of a bond (drivers/net/bonding/bond_netlink.c). The kernel rounds delays down to multiples of `miimonMilliseconds`. */
-const BOND = attributes('IFLA_BOND', {
+const BOND = attributes('IFLA_BOND', () => ({
   /**
    * How packets are distributed: 'balance-rr' in turns, 'active-backup' to one part at a time, 'balance-xor' by a hash, 'broadcast' to all,
    * '802.3ad' LACP, 'balance-tlb' and 'balance-alb' by load. It can change only while the bond is down and has no parts.
@@ -145,7 +145,7 @@ const BOND = attributes('IFLA_BOND', {
   missedMax: opt(u8(C.IFLA_BOND_MISSED_MAX)),
   /** The IPv6 addresses to ask, up to 16 (Linux 5.19). */
   neighbourTargets: opt(attribute(C.IFLA_BOND_NS_IP6_TARGET, numbered(IPV6))),
-});
+}));
 /** The settings and the state of a bond, as the kernel reports them. */
 export type Bond = Infer<typeof BOND>;
 

@@ -52,7 +52,7 @@ const OPTIONS: Type<(BridgeOption | number)[]> = {
 };
 
 /** IFLA_INFO_DATA of a bridge (net/bridge/br_netlink.c). Times are in hundredths of a second (USER_HZ). */
-const BRIDGE = attributes('IFLA_BR', {
+const BRIDGE = attributes('IFLA_BR', () => ({
   /** How long a port listens, and then how long it learns, before it forwards: 200 to 3000 with STP. A new bridge has 1500. */
   forwardDelayCentiseconds: opt(u32ne(C.IFLA_BR_FORWARD_DELAY)),
   /** Time between two hello messages of STP: 100 to 1000. A new bridge has 200. */
@@ -147,7 +147,7 @@ const BRIDGE = attributes('IFLA_BR', {
   learnedAddresses: opt(u32ne(C.IFLA_BR_FDB_N_LEARNED)),
   /** The largest number of addresses to learn; 0 means no limit (Linux 6.7). */
   maxLearnedAddresses: opt(u32ne(C.IFLA_BR_FDB_MAX_LEARNED)),
-});
+}));
 
 /** The settings and the state of a bridge, as the kernel reports them. Times are in hundredths of a second. */
 export type Bridge = Infer<typeof BRIDGE>;

@@ -21,7 +21,7 @@ const ROWS = {
 };
 
 /** IFLA_INFO_DATA of an ip6tnl tunnel (net/ipv6/ip6_tunnel.c). */
-const IP6TNL = attributes('IFLA_IPTUN', { ...IPTUN, ...ROWS });
+const IP6TNL = attributes('IFLA_IPTUN', () => ({ ...IPTUN, ...ROWS }));
 /** The settings of an ip6tnl tunnel, as the kernel reports them. */
 export type Ip6tnl = Omit<ShapeOf<typeof IPTUN & typeof ROWS>, 'link'>;
 

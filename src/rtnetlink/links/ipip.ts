@@ -10,7 +10,7 @@ const ROWS = {
 };
 
 /** IFLA_INFO_DATA of an ipip tunnel (net/ipv4/ipip.c). */
-const IPIP = attributes('IFLA_IPTUN', { ...IPTUN4, ...ROWS });
+const IPIP = attributes('IFLA_IPTUN', () => ({ ...IPTUN4, ...ROWS }));
 /** The settings of an ipip tunnel, as the kernel reports them. */
 export type Ipip = Omit<ShapeOf<typeof IPTUN4 & typeof ROWS>, 'link'>;
 

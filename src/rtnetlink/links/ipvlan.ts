@@ -7,7 +7,7 @@ const MODES = { l2: C.IPVLAN_MODE_L2, l3: C.IPVLAN_MODE_L3, l3s: C.IPVLAN_MODE_L
 const FLAGS = { private: C.IPVLAN_F_PRIVATE, vepa: C.IPVLAN_F_VEPA } as const;
 
 /** IFLA_INFO_DATA of an ipvlan (drivers/net/ipvlan/ipvlan_main.c). A change affects all ipvlans over the same device. */
-const IPVLAN = attributes('IFLA_IPVLAN', {
+const IPVLAN = attributes('IFLA_IPVLAN', () => ({
   /**
    * 'l2' answers ARP itself. The host routes for 'l3' and 'l3s', and 'l3s' also passes the host's netfilter hooks. The kernel's default is
    * 'l3'.
@@ -18,7 +18,7 @@ const IPVLAN = attributes('IFLA_IPVLAN', {
    * 4.15).
    */
   flags: opt(attribute(C.IFLA_IPVLAN_FLAGS, flags(U16_NE, FLAGS))),
-});
+}));
 /** The settings of an ipvlan, as the kernel reports them. */
 export type Ipvlan = Infer<typeof IPVLAN>;
 

@@ -2,11 +2,13 @@ import {
   type AttributeTable,
   checkInteger,
   checkObject,
+  type Field,
   fromHex,
   NO_CONTEXT,
   toHex,
   Writer,
 } from '../../codec/index.ts';
+import { lazy } from '../../codec/lazy.ts';
 import { elsewhere, noField, type Path, rangeError, typeError, within } from '../../errors.ts';
 import { checkDevice, DEVICE_INDEX, PRESENCE } from '../device.ts';
 import type { Refusals } from '../request.ts';
@@ -109,20 +111,39 @@ export interface AnyLinkKind {
   refusals(options: NewLink): Refusals;
 }
 
+/** The keys of a kind's rows, by what they are. */
+interface Rows {
+  readonly all: readonly string[];
+  readonly settable: readonly string[];
+  readonly presence: readonly string[];
+  readonly device: readonly string[];
+  /** The fields of the options. */
+  readonly fields: readonly string[];
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: of any kind
+function rowsOf({ name, data, link, linkRow, ipv6Rows, nestedOnly, ...spec }: LinkKindSpec<any, any, any>): Rows {
+  const readOnly: readonly string[] = spec.readOnly ?? [];
+  const rows: readonly Field[] = data?.fields ?? [];
+  const all = rows.map(({ key }) => key);
+  const hidden = [linkRow, ...Object.keys(ipv6Rows ?? {})];
+  const settable = all.filter(key => !readOnly.includes(key) && !hidden.includes(key));
+  const presence = rows.filter(({ type }) => type === PRESENCE).map(({ key }) => key);
+  const device = rows.filter(({ key, type }) => type === DEVICE_INDEX && key !== linkRow).map(({ key }) => key);
+  const own = spec.fields ?? [...(nestedOnly ? [] : settable), ...(data ? [name] : [])];
+  return { all, settable, presence, device, fields: link === undefined ? own : ['link', ...own] };
+}
+
 /** A kind of link. It checks options, writes and reads the kind's own data, and explains the kernel's refusals. */
 export class LinkKind<Name extends string, Options extends NewLink, Data extends object> implements AnyLinkKind {
   readonly name: Name;
   readonly data: AttributeTable<Data> | undefined;
-  readonly fields: readonly string[];
-  readonly deviceRows: readonly string[];
   readonly linkRow: string | undefined;
   readonly replacesAll: boolean;
   readonly madeBy: 'ioctl' | undefined;
   readonly isRead: boolean;
   readonly #spec: LinkKindSpec<Name, Options, Data>;
-  readonly #rows: readonly string[];
-  readonly #settable: readonly string[];
-  readonly #presence: readonly string[];
+  readonly #rows = lazy(() => rowsOf(this.#spec));
 
   constructor(spec: LinkKindSpec<Name, Options, Data>) {
     this.name = spec.name;
@@ -132,17 +153,14 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     this.madeBy = spec.madeBy;
     this.isRead = spec.write === undefined;
     this.#spec = spec;
-    const readOnly: readonly string[] = spec.readOnly ?? [];
-    const rows = spec.data?.fields ?? [];
-    this.#rows = rows.map(({ key }) => key);
-    const hidden = [spec.linkRow, ...Object.keys(spec.ipv6Rows ?? {})];
-    this.#settable = this.#rows.filter(key => !readOnly.includes(key) && !hidden.includes(key));
-    this.#presence = rows.filter(({ type }) => type === PRESENCE).map(({ key }) => key);
-    this.deviceRows = rows
-      .filter(({ key, type }) => type === DEVICE_INDEX && key !== spec.linkRow)
-      .map(({ key }) => key);
-    const own = spec.fields ?? [...(spec.nestedOnly ? [] : this.#settable), ...(spec.data ? [spec.name] : [])];
-    this.fields = spec.link === undefined ? own : ['link', ...own];
+  }
+
+  get fields(): readonly string[] {
+    return this.#rows().fields;
+  }
+
+  get deviceRows(): readonly string[] {
+    return this.#rows().device;
   }
 
   write(options: Options): { data?: Partial<Data>; link?: string } {
@@ -185,14 +203,20 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
   /** Checks settings, and leaves out those that only the kernel sets. */
   #settings(given: unknown, path: Path, nested: boolean): Partial<Data> {
     if (nested) {
-      checkObject(given, path, [...this.#rows, 'unknown']);
-      const told = this.#rows.find(key => !this.#settable.includes(key) && (given as AnyData)[key] !== undefined);
-      const isRead = this.#rows.some(key => this.#settable.includes(key) && (given as AnyData)[key] !== undefined);
+      checkObject(given, path, [...this.#rows().all, 'unknown']);
+      const told = this.#rows().all.find(
+        key => !this.#rows().settable.includes(key) && (given as AnyData)[key] !== undefined,
+      );
+      const isRead = this.#rows().all.some(
+        key => this.#rows().settable.includes(key) && (given as AnyData)[key] !== undefined,
+      );
       if (told !== undefined && !isRead) this.#refuse(path, told, (given as AnyData)[told]);
     }
     const entries = Object.entries(given as object).filter(
       ([key, value]) =>
-        value !== undefined && this.#settable.includes(key) && !(value === false && this.#presence.includes(key)),
+        value !== undefined &&
+        this.#rows().settable.includes(key) &&
+        !(value === false && this.#rows().presence.includes(key)),
     );
     for (const [key, value] of entries) {
       const limits = (this.#spec.limits as Limits | undefined)?.[key];
@@ -217,7 +241,7 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
   }
 
   #refuse(path: Path, key: string, value: unknown): never {
-    throw typeError([...path, key], noField(key, this.#settable), value, 'ERR_UNKNOWN_FIELD');
+    throw typeError([...path, key], noField(key, this.#rows().settable), value, 'ERR_UNKNOWN_FIELD');
   }
 
   change(given: object, current: object, path: Path): Partial<Data> | undefined {
@@ -226,7 +250,7 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     this.#encode(settings as Partial<Data>, path);
     const now = current as AnyData;
     // The value false removes a setting that is on if its attribute is present.
-    const removed = this.#presence.filter(key => (given as AnyData)[key] === false && now[key] === true);
+    const removed = this.#rows().presence.filter(key => (given as AnyData)[key] === false && now[key] === true);
     const different = Object.keys(settings).filter(key => !this.#isSame(key, settings[key], now[key]));
     for (const key of [...different, ...removed]) {
       if (!(fixed as readonly string[]).includes(key)) continue;
@@ -238,7 +262,7 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
       );
     }
     if (different.length + removed.length === 0) return undefined;
-    const keys = replacesAll ? this.#settable.filter(key => !removed.includes(key)) : different;
+    const keys = replacesAll ? this.#rows().settable.filter(key => !removed.includes(key)) : different;
     const data = replacesAll ? { ...now, ...settings } : settings;
     return Object.fromEntries(
       keys.filter(key => data[key] !== undefined).map(key => [key, data[key]]),
@@ -269,12 +293,12 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
   ignored(given: object, read: object): { field: string; since: string | undefined } | undefined {
     const { reads = {}, rounded = [], since = {} } = this.#spec;
     const ignored = Object.keys(given).find(key => {
-      if (!this.#settable.includes(key) || (given as AnyData)[key] === undefined) return false;
+      if (!this.#rows().settable.includes(key) || (given as AnyData)[key] === undefined) return false;
       if (this.deviceRows.includes(key)) return false;
       const [wanted, got] = [(given as AnyData)[key], (read as AnyData)[key]];
       const isRight = (reads as Record<string, ((wanted: unknown, got: unknown) => boolean) | undefined>)[key];
       if (isRight !== undefined) return !isRight(wanted, got);
-      if (wanted === false && this.#presence.includes(key)) return got === true;
+      if (wanted === false && this.#rows().presence.includes(key)) return got === true;
       if ((rounded as readonly string[]).includes(key) && isNear(wanted, got)) return false;
       return !this.#isSame(key, wanted, got);
     });
@@ -312,7 +336,7 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     const given = this.#given(options);
     const prefix = given === options ? '' : `${this.name}.`;
     if (typeof given === 'object' && given !== null)
-      for (const key of this.#settable) fields[`${prefix}${key}`] = (given as AnyData)[key];
+      for (const key of this.#rows().settable) fields[`${prefix}${key}`] = (given as AnyData)[key];
     if (link !== undefined) fields.link = (options as { link?: unknown }).link;
     const { hints = {}, blame = {} } = refusals?.(options) ?? {};
     const one = onlyOne(fields);

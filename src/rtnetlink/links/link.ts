@@ -22,6 +22,7 @@ import {
   type UnknownAttribute,
   u32ne,
 } from '../../codec/index.ts';
+import { lazy } from '../../codec/lazy.ts';
 import { oneOf, type Path, rangeError, typeError } from '../../errors.ts';
 import * as If from '../../linux/if.ts';
 import * as C from '../../linux/if_link.ts';
@@ -176,14 +177,17 @@ function infoType(kinds: Iterable<AnyLinkKind>): Type<LinkInfo> {
     });
     return (kind: string | undefined) => known.get(kind) ?? other;
   };
-  const ofOthers = tablesOf(SLAVE_ROWS);
-  const ofPorts = new Map<string | undefined, typeof ofOthers>(
-    Object.entries(PORTS).map(([master, { name, data }]) => [
-      master,
-      tablesOf({ [name]: opt(nested(C.IFLA_INFO_SLAVE_DATA, data as AttributeTable<object>)) }),
-    ]),
+  const ofOthers = lazy(() => tablesOf(SLAVE_ROWS));
+  const ofPorts = lazy(
+    () =>
+      new Map<string | undefined, ReturnType<typeof ofOthers>>(
+        Object.entries(PORTS).map(([master, { name, data }]) => [
+          master,
+          tablesOf({ [name]: opt(nested(C.IFLA_INFO_SLAVE_DATA, data as AttributeTable<object>)) }),
+        ]),
+      ),
   );
-  const infoOf = ({ kind, slaveKind }: LinkInfo) => (ofPorts.get(slaveKind) ?? ofOthers)(kind);
+  const infoOf = ({ kind, slaveKind }: LinkInfo) => (ofPorts().get(slaveKind) ?? ofOthers())(kind);
   return {
     kind: 'nest',
     write: (writer, value, context) => infoOf(value).write(writer, value, context),
@@ -274,7 +278,7 @@ const ROWS = { ...DEVICE_ROWS, ...OWN_ROWS };
 
 /** The attributes of a link (IFLA_*). It decodes the data of these kinds. */
 function linkTable(kinds: Iterable<AnyLinkKind>) {
-  return attributes('IFLA', { ...ROWS, info: opt(attribute(C.IFLA_LINKINFO, infoType(kinds))) });
+  return attributes('IFLA', () => ({ ...ROWS, info: opt(attribute(C.IFLA_LINKINFO, infoType(kinds))) }));
 }
 
 export type LinkAttributes = ShapeOf<typeof DEVICE_ROWS & typeof OWN_ROWS> & { info?: LinkInfo };
@@ -322,13 +326,19 @@ export class LinkKinds {
   readonly messages: Kind<LinkHeader, LinkAttributes>;
   readonly #kinds: ReadonlyMap<string, AnyLinkKind>;
   /** The fields of a link that was read. */
-  readonly #told: readonly string[];
+  readonly #told = lazy(() => [
+    ...this.messages.table.fields.map(({ key }) => key),
+    'index',
+    'kind',
+    'type',
+    'flags',
+    ...TOLD_BY_INFO,
+    ...this.names,
+  ]);
 
   constructor(kinds: readonly AnyLinkKind[]) {
     this.#kinds = new Map(kinds.map(kind => [kind.name, kind]));
     this.messages = kind(ifinfomsg, linkTable(kinds));
-    const { fields } = this.messages.table;
-    this.#told = [...fields.map(({ key }) => key), 'index', 'kind', 'type', 'flags', ...TOLD_BY_INFO, ...this.names];
   }
 
   /** The names of the kinds: 'bridge', 'dummy' ... */
@@ -342,7 +352,7 @@ export class LinkKinds {
     options: NewLink,
   ): { wire: Wire<LinkAttributes>; link: string | undefined; later: LaterSettings; data: object | undefined } {
     const known = this.kindOf(kind, ['kind'], options);
-    const { wire, name, later } = writeNew(options, known.fields, this.#told);
+    const { wire, name, later } = writeNew(options, known.fields, this.#told());
     const { data, link } = known.write(options);
     checkPorts(later);
     const own = data && known.toWire(data);
@@ -353,7 +363,7 @@ export class LinkKinds {
   /** Checks the changes of a link. @returns the changes that every device can have, and those of its kind */
   writeChanges(changes: LinkChanges): ReturnType<typeof writeChanges> & { kind: string | undefined } {
     const names = this.names.filter(name => this.#kinds.get(name)?.data !== undefined && name !== 'veth');
-    const common = writeChanges(changes, [...names, 'kindData'], this.#told);
+    const common = writeChanges(changes, [...names, 'kindData'], this.#told());
     const given = names.filter(name => (changes as Record<string, unknown>)[name] !== undefined);
     if (given.length > 1)
       throw typeError([given[1]!], `nothing beside ${given[0]}`, (changes as AnyData)[given[1]!], 'ERR_CONFLICT');

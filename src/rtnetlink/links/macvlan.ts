@@ -31,7 +31,7 @@ const FLAGS = { 'no-promiscuous': C.MACVLAN_FLAG_NOPROMISC, 'no-destination': C.
 export type MacvlanFlag = keyof typeof FLAGS;
 
 /** IFLA_INFO_DATA of a macvlan (drivers/net/macvlan.c). */
-const MACVLAN = attributes('IFLA_MACVLAN', {
+const MACVLAN = attributes('IFLA_MACVLAN', () => ({
   /**
    * How devices over the same lower device reach each other: 'bridge' directly, 'private' not at all, 'vepa' through the outer switch. With
    * 'passthru' there is only one device. 'source' accepts only listed source addresses. The mode cannot change to or from 'passthru'.
@@ -56,7 +56,7 @@ const MACVLAN = attributes('IFLA_MACVLAN', {
    * Up to how many devices a multicast packet is copied at once instead of being queued (Linux 6.5). A new device has 1. -1 means never.
    */
   broadcastCutoff: opt(s32ne(C.IFLA_MACVLAN_BC_CUTOFF)),
-});
+}));
 export type MacvlanData = Infer<typeof MACVLAN>;
 /** The settings of a macvlan, as the kernel reports them. */
 export type Macvlan = Omit<MacvlanData, 'sourceCommand'>;

@@ -20,7 +20,7 @@ const STATES = { disabled: 0, listening: 1, learning: 2, forwarding: 3, blocking
 export type PortState = keyof typeof STATES;
 
 /** IFLA_INFO_SLAVE_DATA of a port of a bridge (net/bridge/br_netlink.c). Timers are in hundredths of a second. */
-export const PORT = attributes('IFLA_BRPORT', {
+export const PORT = attributes('IFLA_BRPORT', () => ({
   /** Whether the port forwards packets. If the bridge uses STP, the kernel sets the state itself. */
   state: opt(attribute(C.IFLA_BRPORT_STATE, named(U8, STATES))),
   /** STP: among ports with the same cost, the lowest priority wins. 0 to 63. A new port has 32. */
@@ -103,7 +103,7 @@ export const PORT = attributes('IFLA_BRPORT', {
   neighbourVlanSuppress: opt(attribute(C.IFLA_BRPORT_NEIGH_VLAN_SUPPRESS, BOOLEAN)),
   /** The nexthop object for packets while the port has no carrier; 0 means none (Linux 6.6). */
   backupNextHopId: opt(u32ne(C.IFLA_BRPORT_BACKUP_NHID)),
-});
+}));
 
 /** The settings and the state of a port of a bridge. */
 export type BridgePort = Infer<typeof PORT>;

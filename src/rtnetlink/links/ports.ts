@@ -7,10 +7,10 @@ import type { NewLink } from './settings.ts';
 
 /* The data that a master has of each of its ports (IFLA_INFO_SLAVE_DATA). It has rows, as the data of a kind has. */
 
-const VRF_PORT = attributes('IFLA_VRF_PORT', {
+const VRF_PORT = attributes('IFLA_VRF_PORT', () => ({
   /** The routing table of the VRF. */
   table: opt(u32ne(IFLA_VRF_PORT_TABLE)),
-});
+}));
 
 const port = new LinkKind<'port', NewLink, BridgePort>({
   name: 'port',

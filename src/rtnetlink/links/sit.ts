@@ -32,7 +32,7 @@ const ROWS = {
 };
 
 /** IFLA_INFO_DATA of a sit tunnel (net/ipv6/sit.c). */
-const SIT = attributes('IFLA_IPTUN', { ...IPTUN4, ...ROWS });
+const SIT = attributes('IFLA_IPTUN', () => ({ ...IPTUN4, ...ROWS }));
 /** The settings of a sit tunnel, as the kernel reports them. */
 export type Sit = Omit<ShapeOf<typeof IPTUN4 & typeof ROWS>, 'link'>;
 

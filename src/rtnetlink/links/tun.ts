@@ -11,7 +11,7 @@ import { LinkKind, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 
 /** IFLA_INFO_DATA of a tun or tap device (drivers/net/tun.c; Linux 4.17). */
-const TUN = attributes('IFLA_TUN', {
+const TUN = attributes('IFLA_TUN', () => ({
   /** 'tun' carries IP packets, 'tap' carries Ethernet frames. */
   mode: opt(attribute(C.IFLA_TUN_TYPE, named(U8, { tun: Tun.IFF_TUN, tap: Tun.IFF_TAP } as const))),
   /** The number of the user that may open the device. A user with CAP_NET_ADMIN may open it, too. */
@@ -30,7 +30,7 @@ const TUN = attributes('IFLA_TUN', {
   queues: opt(u32ne(C.IFLA_TUN_NUM_QUEUES)),
   /** How many queues are switched off. Read only. */
   disabledQueues: opt(u32ne(C.IFLA_TUN_NUM_DISABLED_QUEUES)),
-});
+}));
 /** The settings of a tun or tap device, as the kernel reports them. */
 export type TunDevice = Infer<typeof TUN>;
 

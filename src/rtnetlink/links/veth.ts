@@ -23,7 +23,7 @@ const PEER: Type<Peer> = {
 };
 
 /** IFLA_INFO_DATA of a veth (drivers/net/veth.c). The kernel accepts it but never reports it. */
-const VETH = attributes('VETH_INFO', { peer: opt(attribute(VETH_INFO_PEER, PEER)) });
+const VETH = attributes('VETH_INFO', () => ({ peer: opt(attribute(VETH_INFO_PEER, PEER)) }));
 
 /** A new pair of devices. */
 export interface NewVeth extends NewLink {

@@ -53,7 +53,7 @@ const VLAN_FLAGS: Type<(VlanFlag | number)[]> = {
 export type PriorityMapping = Infer<typeof ifla_vlan_qos_mapping>;
 
 /** IFLA_INFO_DATA of a VLAN device (net/8021q/vlan_netlink.c). */
-const VLAN = attributes('IFLA_VLAN', {
+const VLAN = attributes('IFLA_VLAN', () => ({
   /** The VLAN's number, 0 to 4094. */
   id: opt(u16ne(C.IFLA_VLAN_ID)),
   /**
@@ -72,7 +72,7 @@ const VLAN = attributes('IFLA_VLAN', {
   ingressPriorities: opt(list(C.IFLA_VLAN_INGRESS_QOS, C.IFLA_VLAN_QOS_MAPPING, ifla_vlan_qos_mapping)),
   /** EtherType of the tags: 0x8100 (the default), or 0x88a8 for provider bridges. */
   protocol: opt(u16be(C.IFLA_VLAN_PROTOCOL)),
-});
+}));
 /** The settings of a VLAN device, as the kernel reports them. */
 export type VlanDevice = Infer<typeof VLAN>;
 

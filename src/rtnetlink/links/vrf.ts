@@ -4,10 +4,10 @@ import { LinkKind, type Need, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 
 /** IFLA_INFO_DATA of a VRF device (drivers/net/vrf.c). */
-const VRF = attributes('IFLA_VRF', {
+const VRF = attributes('IFLA_VRF', () => ({
   /** The routing table for the devices whose master is the VRF, 1 to 2^32-1. */
   table: opt(u32ne(IFLA_VRF_TABLE)),
-});
+}));
 /** The settings of a VRF device, as the kernel reports them. */
 export type Vrf = Infer<typeof VRF>;
 

@@ -30,7 +30,7 @@ const DONT_FRAGMENT = { unset: C.VXLAN_DF_UNSET, set: C.VXLAN_DF_SET, inherit: C
 const PORT = 4789;
 
 /** IFLA_INFO_DATA of a VXLAN device (drivers/net/vxlan/vxlan_core.c). */
-const VXLAN = attributes('IFLA_VXLAN', {
+const VXLAN = attributes('IFLA_VXLAN', () => ({
   /** The number of the network (VNI), 0 to 2^24-1. */
   id: opt(u32ne(C.IFLA_VXLAN_ID)),
   /** The destination of packets to unknown addresses: the other end, or a group, which needs `link`. IPv4 or IPv6. */
@@ -91,7 +91,7 @@ const VXLAN = attributes('IFLA_VXLAN', {
   vniFilter: opt(attribute(C.IFLA_VXLAN_VNIFILTER, BOOLEAN)),
   /** Packets to this host are not sent to the network (Linux 6.5). On in a new device. */
   localBypass: opt(attribute(C.IFLA_VXLAN_LOCALBYPASS, BOOLEAN)),
-});
+}));
 /** The settings of a VXLAN device, as the kernel reports them. */
 export type Vxlan = Omit<Infer<typeof VXLAN>, 'remote6' | 'local6' | 'link'>;
 

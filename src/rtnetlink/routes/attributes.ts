@@ -118,7 +118,7 @@ const VIA: Type<string> = {
 };
 
 /** The values that TCP and other protocols assume for the route. */
-export const RTAX = attributes('RTAX', {
+export const RTAX = attributes('RTAX', () => ({
   /** The metrics that the kernel must not learn by itself: one bit each, by number. */
   lock: opt(u32ne(C.RTAX_LOCK)),
   /** The size of the largest packet, in bytes. */
@@ -153,7 +153,7 @@ export const RTAX = attributes('RTAX', {
   congestionControl: opt(string(C.RTAX_CC_ALGO, 15)),
   /** 1: TCP Fast Open without a cookie. */
   fastOpenNoCookie: opt(u32ne(C.RTAX_FASTOPEN_NO_COOKIE)),
-});
+}));
 
 const GATEWAY = {
   /** The next router. */
@@ -162,7 +162,7 @@ const GATEWAY = {
   via: opt(attribute(C.RTA_VIA, VIA)),
 };
 
-const NEXT_HOP = attributes('RTA', { ...GATEWAY, realm: opt(u32ne(C.RTA_FLOW)) });
+const NEXT_HOP = attributes('RTA', () => ({ ...GATEWAY, realm: opt(u32ne(C.RTA_FLOW)) }));
 export type NextHopAttributes = Infer<typeof NEXT_HOP>;
 
 const rtnexthop = struct('rtnexthop', {
@@ -209,7 +209,7 @@ const MULTIPATH: Type<RawNextHop[]> = {
   },
 };
 
-export const RTA = attributes('RTA', {
+export const RTA = attributes('RTA', () => ({
   /** The destination; absent for the default route. The header has its length. */
   to: opt(attribute(C.RTA_DST, IP_ADDRESS)),
   /** IPv6: only for packets from this network. The header has its length. */
@@ -241,7 +241,7 @@ export const RTA = attributes('RTA', {
   expires: opt(u32ne(C.RTA_EXPIRES)),
   /** The nexthop object that the route uses (ip nexthop). */
   nextHopId: opt(u32ne(C.RTA_NH_ID)),
-});
+}));
 
 export type RouteAttributes = Infer<typeof RTA>;
 export type RouteHeader = Infer<typeof rtmsg>;

@@ -72,7 +72,7 @@ const MEMBERS: Type<NextHopMember[]> = {
 const GROUP_TYPES = { multipath: C.NEXTHOP_GRP_TYPE_MPATH, resilient: C.NEXTHOP_GRP_TYPE_RES } as const;
 
 /** The settings of a resilient group (Linux 5.13), which moves as few flows as possible when its members change. */
-const RESILIENT = attributes('NHA_RES_GROUP', {
+const RESILIENT = attributes('NHA_RES_GROUP', () => ({
   /** The number of buckets to which flows are assigned, 1 to 65535. It cannot change later. */
   buckets: opt(u16ne(C.NHA_RES_GROUP_BUCKETS)),
   /** How long a bucket must be unused before it may go to another member. */
@@ -81,9 +81,9 @@ const RESILIENT = attributes('NHA_RES_GROUP', {
   unbalancedCentiseconds: opt(u32ne(C.NHA_RES_GROUP_UNBALANCED_TIMER)),
   /** How long the group has had the wrong shares. */
   sinceCentiseconds: opt(u64ne(C.NHA_RES_GROUP_UNBALANCED_TIME)),
-});
+}));
 
-const NHA = attributes('NHA', {
+const NHA = attributes('NHA', () => ({
   id: opt(u32ne(C.NHA_ID)),
   group: opt(attribute(C.NHA_GROUP, MEMBERS)),
   groupType: opt(attribute(C.NHA_GROUP_TYPE, named(U16_NE, GROUP_TYPES))),
@@ -92,7 +92,7 @@ const NHA = attributes('NHA', {
   via: opt(attribute(C.NHA_GATEWAY, IP_ADDRESS)),
   fdb: opt(attribute(C.NHA_FDB, PRESENCE)),
   resilient: opt(nested(C.NHA_RES_GROUP, RESILIENT)),
-});
+}));
 type NextHopAttributes = Infer<typeof NHA>;
 type NextHopHeader = Infer<typeof nhmsg>;
 const NEXT_HOP = kind(nhmsg, NHA);

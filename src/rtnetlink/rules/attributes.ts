@@ -81,7 +81,7 @@ export type RuleUsers = Infer<typeof fib_rule_uid_range>;
 /** A range of ports, both ends included, 1 to 65535. */
 export type RulePorts = Infer<typeof fib_rule_port_range>;
 
-export const FRA = attributes('FRA', {
+export const FRA = attributes('FRA', () => ({
   /** The destination. The header has its length. */
   to: opt(attribute(C.FRA_DST, IP_ADDRESS)),
   /** The source. The header has its length. */
@@ -132,7 +132,7 @@ export const FRA = attributes('FRA', {
   destinationPortMask: opt(attribute(C.FRA_DPORT_MASK, U16_NE)),
   /** The bits of `dscp` that are compared (Linux 6.15). */
   dscpMask: opt(u8(C.FRA_DSCP_MASK)),
-});
+}));
 
 export type RuleAttributes = Infer<typeof FRA>;
 export type RuleHeader = Infer<typeof fib_rule_hdr>;
