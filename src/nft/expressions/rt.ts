@@ -48,7 +48,7 @@ export const rt: LoadExpression<Rt> = {
       }
       // The routing header of IPv6 has the same word.
       if (!Object.hasOwn(RT, text)) {
-        if (!Object.hasOwn(EXTENSIONS.ipv6.rt!.byName, text)) return p.unexpectedIn(SCOPES.rt);
+        if (!Object.hasOwn(EXTENSIONS().ipv6.rt!.byName, text)) return p.unexpectedIn(SCOPES.rt);
         return p.grammar.expressions.get('rt header')!(p, word);
       }
       p.next();
