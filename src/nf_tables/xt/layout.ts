@@ -13,6 +13,7 @@ import {
   U16_NE,
   type Writer,
 } from '../../codec/index.ts';
+import { lazy } from '../../codec/lazy.ts';
 import { rangeError, typeError, within } from '../../errors.ts';
 import * as C from '../../linux/netfilter.ts';
 
@@ -177,12 +178,25 @@ interface Member {
   readonly absent: unknown;
 }
 
+/** A layout that is made when it is first used: there are a hundred. */
+function late(make: () => Layout): Layout {
+  const whole = lazy(make);
+  return {
+    get size() {
+      return whole().size;
+    },
+    get keys() {
+      return whole().keys;
+    },
+    write: (writer, info, context) => whole().write(writer, info, context),
+    read: (source, start, context) => whole().read(source, start, context),
+  };
+}
+
 /** Names the members of a structure: those of a structure inside it are 'outer.inner'. */
-export function layout(
-  structure: unknown,
-  fields: Readonly<Record<string, Field>>,
-  options: LayoutOptions = {},
-): Layout {
+export const layout = (...given: Parameters<typeof layoutNow>): Layout => late(() => layoutNow(...given));
+
+function layoutNow(structure: unknown, fields: Readonly<Record<string, Field>>, options: LayoutOptions = {}): Layout {
   const { fixed = {}, keys = Object.keys(fields), toFields = same, fromFields = same } = options;
   const names = new Map(Object.entries(fields).map(([key, [member, absent]]) => [member, { key, absent }]));
   const type = structure as Struct<unknown>;
@@ -254,28 +268,14 @@ type PlainMember = readonly [size: number, type: Type<any>, absent?: unknown, ke
 
 /**
  * A structure and the names of its members at once. A member's key is its name in camel case, unless a fourth item says another. A member
- * whose name begins with an underscore is padding, or of the kernel's own: zeros. It is laid out when it is first used: there are a hundred.
+ * whose name begins with an underscore is padding, or of the kernel's own: zeros.
  */
 export function structure(
   name: string,
   members: Readonly<Record<string, PlainMember>>,
   options: LayoutOptions = {},
 ): Layout {
-  let made: Layout | undefined;
-  const whole = () => {
-    made ??= structureNow(name, members, options);
-    return made;
-  };
-  return {
-    get size() {
-      return whole().size;
-    },
-    get keys() {
-      return whole().keys;
-    },
-    write: (writer, info, context) => whole().write(writer, info, context),
-    read: (source, start, context) => whole().read(source, start, context),
-  };
+  return late(() => structureNow(name, members, options));
 }
 
 function structureNow(name: string, members: Readonly<Record<string, PlainMember>>, options: LayoutOptions): Layout {
@@ -286,7 +286,7 @@ function structureNow(name: string, members: Readonly<Record<string, PlainMember
   const named = Object.entries(members)
     .filter(([member]) => !member.startsWith('_'))
     .map(([member, [, , absent, key = inCamelCase(member)]]): [string, Field] => [key, [member, absent]]);
-  return layout(type, Object.fromEntries(named), options);
+  return layoutNow(type, Object.fromEntries(named), options);
 }
 
 const inCamelCase = (member: string): string =>

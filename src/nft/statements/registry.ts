@@ -1,3 +1,4 @@
+import { lazy } from '../../codec/lazy.ts';
 import { typeError } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Evaluator } from '../compile/ir.ts';
@@ -280,15 +281,13 @@ const COMPILERS: Compilers = /* @__PURE__ */ Object.assign(
 );
 
 /** The readers, by the kernel's names of expressions. */
-const READERS: ReadonlyMap<string, readonly Reader[]> = /* @__PURE__ */ readersByExpression();
-
-function readersByExpression(): Map<string, Reader[]> {
+const READERS = /* @__PURE__ */ lazy((): ReadonlyMap<string, readonly Reader[]> => {
   const readers = new Map<string, Reader[]>();
   for (const { read } of ALL)
     for (const [name, reader] of Object.entries(read))
       readers.set(name, [...(readers.get(name) ?? []), reader as Reader]);
   return readers;
-}
+});
 
 /** How nft's text begins the statements, by the first words. */
 export const STATEMENT_TEXTS: ReadonlyMap<string, ReadStatement> = /* @__PURE__ */ new Map(
@@ -326,7 +325,7 @@ export function readStatement(registers: Registers, expression: Expression): Flo
   for (const name in expression) {
     const content = (expression as unknown as Record<string, { unknown?: unknown }>)[name]!;
     if (content.unknown !== undefined) return undefined;
-    for (const read of READERS.get(name) ?? []) {
+    for (const read of READERS().get(name) ?? []) {
       const statement = read(registers, content as never);
       if (statement !== undefined) return statement;
     }
