@@ -8,7 +8,7 @@ import { writePlot } from './plot.ts';
 import type { Collection, Report, Run } from './report.ts';
 
 /** IPVS is measured where there is one: in User-mode Linux, whose programs run at native speed. */
-const RUNS: readonly (readonly [name: string, guest: string])[] = [
+export const RUNS: readonly (readonly [name: string, guest: string])[] = [
   ['nftables', 'host'],
   ['ipvs', 'uml'],
   ['nflog', 'host'],
@@ -18,6 +18,7 @@ const RUNS: readonly (readonly [name: string, guest: string])[] = [
   ['update', 'host'],
   ['reconcile', 'host'],
   ['compile', 'host'],
+  ['parse', 'host'],
   ['codec', 'host'],
   ['netns', 'host'],
   ['ffi', 'host'],

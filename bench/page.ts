@@ -61,6 +61,12 @@ does, beside \`nft -f\`; \`import\` is the same process without the rules. \`com
     text: `A rule of five statements, from nft's JSON to the kernel's expressions (\`compile\`) and back (\`decompile\`), without a
 kernel. \`nft -c -j -f\` starts, parses the same JSON, compiles it and has the kernel check it.`,
   },
+  parse: {
+    title: 'Texts',
+    text: `A text of N rules, or of N elements of a map, from the file to the kernel's answer: by \`apply(text)\` in a process
+that runs, by a process of its own, and by \`nft -f\`. \`parseRuleset\` only reads it, without a kernel. The same rules in
+iptables' language are restored by \`Iptables.restore\` and by \`iptables-nft-restore\`.`,
+  },
   codec: { title: 'Codec', text: 'Messages written and read in memory, without a kernel.' },
   netns: {
     title: 'Namespaces',
