@@ -5,12 +5,20 @@ import ts from 'typescript';
 
 /*
  * The last step of `npm run build`: makes the files of dist/ small, so that a debugger still has what it needs. Functions, classes and methods keep
- * their names, which stack traces show; variables within functions get short ones. docs/decisions/package.md says why there are no source maps.
+ * their names, which stack traces show; other variables get short ones. docs/decisions/package.md says why there are no source maps.
  */
 
-/** Short names for all that has no name outside of its function, and no white space but for ends of lines. */
+/** Functions and classes keep their names, also those that a constant gives to a function. */
+const NAMED = { function: true, class: true };
+
+/** Short names for everything else, shorter syntax, and no white space but for ends of lines. */
 function shortened(file: string, code: string): string {
-  const options = { module: true, compress: false, mangle: { toplevel: false }, codegen: { removeWhitespace: true } };
+  const options = {
+    module: true,
+    compress: { target: 'node20', keepNames: NAMED },
+    mangle: { toplevel: true, keepNames: NAMED },
+    codegen: { removeWhitespace: true },
+  };
   const { code: short, errors } = minifySync(file, code, options);
   if (errors.length > 0) throw new Error(`${file}: ${errors[0]!.message}`);
   return inLines(file, short);
