@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { NetNs } from 'netsteer';
 import { Transaction } from 'netsteer/nftables';
 import { expect, test } from 'vitest';
-import { NO_CONTEXT, type Type, Writer } from '../../src/codec/index.ts';
+import { AttributeTable, NO_CONTEXT, Struct, type Type, Writer } from '../../src/codec/index.ts';
 import { bindAll, FUNCTIONS } from '../../src/ffi/functions.ts';
 import { sourceModules } from '../support/compiled.ts';
 
@@ -28,6 +28,9 @@ async function textTypes(): Promise<Map<Type<unknown>, string>> {
       found.set(value as Type<unknown>, path);
     const entries = value instanceof Map ? [...value] : Object.entries(value);
     for (const [key, each] of entries) visit(each, `${path}.${String(key)}`, depth + 1);
+    // They are laid out when they are asked for, so they are no properties of the object.
+    if (value instanceof AttributeTable) visit(value.fields, `${path}.fields`, depth + 1);
+    if (value instanceof Struct) visit(value.members, `${path}.members`, depth + 1);
   };
   for (const file of sourceModules()) visit(await import(/* @vite-ignore */ join(SOURCES, file)), file, 0);
   return found;
