@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../codec/index.ts';
 import { IptablesError } from './error.ts';
 import type { IptablesAddress, IptablesFamily } from './model.ts';
-import { lengthOfMask, maskOf, NO_MASK, parseNumber } from './values.ts';
+import { lengthOfMask, maskOf, parseNumber } from './values.ts';
 
-/* Addresses of rules: `10.1/16`, `10.0.0.1/255.0.0.255`, `localhost`, and several of them between commas. */
+/* Devices and addresses of rules: `10.1/16`, `10.0.0.1/255.0.0.255`, `localhost`, and several of them between commas. */
 
 const FULL: Record<IptablesFamily, string> = {
   ipv4: '255.255.255.255',
@@ -23,7 +23,7 @@ export function parseAddresses(text: string, family: IptablesFamily, invert: boo
 }
 
 /** An address and its mask as bytes. */
-export function parseMasked(text: string, family: IptablesFamily): { bytes: Uint8Array; mask: Uint8Array }[] {
+function parseMasked(text: string, family: IptablesFamily): { bytes: Uint8Array; mask: Uint8Array }[] {
   const slash = text.indexOf('/');
   const mask = slash < 0 ? bytesOf(FULL[family]) : parseMask(text.slice(slash + 1), family);
   let host = slash < 0 ? text : text.slice(0, slash);
@@ -32,22 +32,6 @@ export function parseMasked(text: string, family: IptablesFamily): { bytes: Uint
   const found = parseHost(host, family);
   if (found === undefined) throw new IptablesError(`host/network \`${host}' not found`, { argument: text });
   return found.map(bytes => ({ bytes, mask }));
-}
-
-/**
- * The address and the mask of an option of an extension. Without a mask, and with a mask of other shape than ones before zeros, all bytes of
- * the structure are ones.
- */
-export function parseHostMask(text: string, family: IptablesFamily): { bytes: Uint8Array; mask: string } {
-  const [{ bytes, mask }] = parseMasked(text, family) as [{ bytes: Uint8Array; mask: Uint8Array }];
-  const bits = formatBytes(mask);
-  return { bytes, mask: text.includes('/') && lengthOfMask(bits) !== undefined ? bits : NO_MASK };
-}
-
-/** An address without the bits that its mask leaves out. */
-export function maskedBytes(bytes: Uint8Array, mask: string): string {
-  const ones = bytesOf(mask);
-  return formatBytes(bytes.map((byte, i) => byte & ones[i]!));
 }
 
 function parseOne(text: string, family: IptablesFamily, invert: boolean): IptablesAddress[] {
@@ -62,7 +46,7 @@ function parseOne(text: string, family: IptablesFamily, invert: boolean): Iptabl
   return list;
 }
 
-export function parseMask(text: string, family: IptablesFamily): Uint8Array {
+function parseMask(text: string, family: IptablesFamily): Uint8Array {
   const dotted = family === 'ipv4' ? fullIPv4(text) : parseIPv6(text);
   if (dotted !== undefined) return dotted;
   const length = parseNumber(text, family === 'ipv4' ? 32 : 128);
@@ -107,7 +91,7 @@ export function parseHostAddress(text: string, family: IptablesFamily): string |
 }
 
 /** The hosts of this machine's own file: no question leaves it. */
-function hosts(): Map<string, Uint8Array[]> {
+export function hosts(): Map<string, Uint8Array[]> {
   const found = new Map<string, Uint8Array[]>();
   let content = '127.0.0.1 localhost\n';
   try {
@@ -129,4 +113,16 @@ export function formatAddress({ address, mask, invert }: IptablesAddress, family
   const length = lengthOfMask(bits);
   if (length === 0 && !invert) return undefined;
   return `${address}/${length ?? bits}`;
+}
+
+const LONGEST_INTERFACE = 15;
+
+/** Refuses a name that no device can have; a strange one is a warning. */
+export function checkInterface(name: string, warnings: string[]): void {
+  if (Buffer.byteLength(name) > LONGEST_INTERFACE)
+    throw new IptablesError(`interface name \`${name}' must be shorter than IFNAMSIZ (${LONGEST_INTERFACE})`, {
+      argument: name,
+    });
+  if (/[/ ]/.test(name))
+    warnings.push(`Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).`);
 }

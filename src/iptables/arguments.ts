@@ -1,6 +1,7 @@
+import { checkInterface } from './addresses.ts';
 import type { ArgumentOptions, Command } from './command.ts';
 import { IptablesError } from './error.ts';
-import { type ExtensionRow, guided, type OptionPlace, type Surroundings } from './extension.ts';
+import { type ExtensionRow, guided, type OptionPlace, refused, type Surroundings } from './extension.ts';
 import {
   type CommandName,
   GENERAL,
@@ -18,7 +19,6 @@ import { findMatch, findTarget, impliedMatch } from './registry.ts';
 import {
   addressed,
   chainName,
-  checkInterface,
   counter,
   type GivenAddresses,
   LONGEST_CHAIN,
@@ -73,6 +73,7 @@ class ArgumentParser {
       option: '',
       inverted: false,
       given: NONE,
+      warnings: [],
     };
     const table = options.restoring ?? 'filter';
     this.#command = {
@@ -83,12 +84,21 @@ class ArgumentParser {
       numeric: false,
       exact: false,
       lineNumbers: false,
-      warnings: [],
+      warnings: this.#place.warnings,
     };
     this.#rule = { table, chain: '', matches: [] };
   }
 
   parse(): Command {
+    try {
+      return this.#parse();
+    } catch (error) {
+      if (error instanceof IptablesError) error.warnings = this.#place.warnings;
+      throw error;
+    }
+  }
+
+  #parse(): Command {
     const words = this.#words;
     while (this.#at < words.length) {
       const word = words[this.#at]!;
@@ -165,22 +175,23 @@ class ArgumentParser {
       const next = this.#words[this.#at];
       if (next === undefined || (values.length > 0 && isOption(next))) {
         if (values.length === 0) throw new IptablesError(`option "${word}" requires an argument`, { argument: word });
-        throw new IptablesError(`--${option.name} requires two args.`, { argument: word });
+        throw new IptablesError(option.lacking ?? `--${option.name} requires two args.`, { argument: word });
       }
       values.push(next);
       this.#at++;
     }
-    const place = this.#placeOf(row.name, option.name, given);
+    const { name, twice, title = name } = option;
+    const place = this.#placeOf(row.title ?? row.name, title, given);
     this.#options.trace?.extensions
       .find(each => each.instance === instance)
       ?.options.push({ option, place: { ...place }, first: this.#at - values.length, values });
-    if (given.has(option.name) && !option.repeats)
-      throw guided(place, `option "--${option.name}" can only be used once.`);
-    if (this.#inverted && option.invert === undefined)
-      throw guided(place, `option "--${option.name}" cannot be inverted.`);
+    if (twice !== undefined) {
+      if (row.options.some(each => each.twice === twice && given.has(each.name))) throw refused(place, twice);
+    } else if (given.has(name) && !option.repeats) throw guided(place, `option "--${title}" can only be used once.`);
+    if (this.#inverted && option.invert === undefined) throw guided(place, `option "--${title}" cannot be inverted.`);
     option.value.parse(info, values, place);
     if (this.#inverted) option.invert!.set(info);
-    given.add(option.name);
+    given.add(name);
   }
 
   /** One object for all options of a rule: no value keeps it. */

@@ -39,6 +39,8 @@ export class IptablesError extends Error {
   readonly argument: string | undefined;
   /** The line of a text, from 1 on. */
   line: number | undefined;
+  /** What iptables has said before. */
+  warnings: readonly string[] = [];
   readonly #printed: string;
   readonly #warning: string;
   readonly #prefix: 'version' | 'name' | 'none';
@@ -61,6 +63,10 @@ export class IptablesError extends Error {
    * process.stderr.write(error.text());
    */
   text(program = 'iptables'): string {
+    return this.warnings.map(warning => `${warning}\n`).join('') + this.#refusal(program);
+  }
+
+  #refusal(program: string): string {
     const printed = this.#printed;
     const beginning =
       this.#prefix === 'version' ? `${program} ${VERSION}: ` : this.#prefix === 'name' ? `${program}: ` : '';

@@ -15,6 +15,8 @@ export interface Surroundings {
   readonly chain: string;
   /** The names of protocols, services, users and groups. */
   readonly names: Names;
+  /** Gets what iptables says although it goes on. */
+  readonly warnings?: string[];
 }
 
 /** Where an option stands while it is read. */
@@ -27,6 +29,7 @@ export interface OptionPlace extends Surroundings {
   readonly inverted: boolean;
   /** The options of this extension that were read before it. */
   readonly given: ReadonlySet<string>;
+  readonly warnings: string[];
 }
 
 /** One kind of value of options, in both directions. */
@@ -56,8 +59,16 @@ export interface OptionRow {
   readonly required?: true;
   /** The options that cannot stand beside it, in the order in which iptables looks for them. */
   readonly excludes?: readonly string[];
+  /** The options without which it makes no sense. */
+  readonly requires?: readonly string[];
   /** May be given more than once. */
   readonly repeats?: true;
+  /** What iptables says where it is given twice, or beside another option that says the same. Default: as its option parser does. */
+  readonly twice?: string | undefined;
+  /** What iptables says where the second argument is missing. Default: `--name requires two args.` */
+  readonly lacking?: string;
+  /** The name that messages have for it. */
+  readonly title?: string;
   /** Read, but saved by another option. */
   readonly hidden?: true;
 }
@@ -69,6 +80,8 @@ export interface ExtensionRow {
   readonly revision: number;
   /** The families that have it. Default: both. */
   readonly families?: readonly IptablesFamily[];
+  /** The name that messages have for it. */
+  readonly title?: string;
   /** Other words for it after -m or -j. */
   readonly aliases?: readonly string[];
   /** The protocols with which `-p` loads it for an option that is not known yet. */
@@ -77,6 +90,8 @@ export interface ExtensionRow {
   initial?(at: Surroundings, word: string): Info;
   /** In the order in which they are saved. */
   readonly options: readonly OptionRow[];
+  /** The order in which iptables asks whether required options are there. Default: that of `options`. */
+  readonly order?: readonly string[];
   /** Looks at all options together, after the last one. */
   check?(info: Info, given: ReadonlySet<string>, at: Surroundings): void;
   /** What is saved after the options, with a blank in front: of structures whose parts are no options one by one. */

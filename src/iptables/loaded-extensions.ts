@@ -59,21 +59,28 @@ function offered({ row, info }: Instance): readonly OptionRow[] {
 /** The options of an extension are complete, and fit together. */
 export function finished({ row, info, given }: Instance, at: Surroundings): IptablesExtension {
   row.check?.(info, given, at);
-  for (const { name, required, excludes } of row.options) {
+  const { title = row.name, order, options } = row;
+  const wrong = (option: string, text: string): IptablesError =>
+    new IptablesError(`${title}: option "--${titleOf(row, option)}" ${text}`, {
+      argument: `--${option}`,
+      guided: true,
+    });
+  for (const { name, required, requires, excludes } of order === undefined ? options : inOrder(options, order)) {
     if (!given.has(name)) {
-      if (required)
-        throw new IptablesError(`${row.name}: option "--${name}" must be specified`, {
-          argument: `--${name}`,
-          guided: true,
-        });
+      if (required) throw wrong(name, 'must be specified');
       continue;
     }
+    const missing = requires?.find(needed => !given.has(needed));
+    if (missing !== undefined) throw wrong(name, `also requires "--${titleOf(row, missing)}".`);
     const other = excludes?.find(excluded => given.has(excluded));
-    if (other !== undefined)
-      throw new IptablesError(`${row.name}: option "--${name}" cannot be used together with "--${other}".`, {
-        argument: `--${name}`,
-        guided: true,
-      });
+    if (other !== undefined) throw wrong(name, `cannot be used together with "--${titleOf(row, other)}".`);
   }
   return { name: row.name, revision: row.revision, info };
 }
+
+function titleOf({ options }: ExtensionRow, name: string): string {
+  return options.find(option => option.name === name)?.title ?? name;
+}
+
+const inOrder = (options: readonly OptionRow[], order: readonly string[]): OptionRow[] =>
+  [...options].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));

@@ -10,7 +10,6 @@ import { parseNumber } from './values.ts';
 export const LONGEST_CHAIN = 28;
 /** Words after -j that no chain may have. */
 const RESERVED: ReadonlySet<string> = new Set(['', 'ACCEPT', 'DROP', 'RETURN', 'QUEUE', 'standard']);
-const LONGEST_INTERFACE = 15;
 const LARGEST_NUMBER = 0x7fffffff;
 
 /** Addresses as a command gives them. */
@@ -114,14 +113,4 @@ export function refuseChainName(chain: string, family: IptablesFamily): void {
   if (RESERVED.has(chain) || findTarget(chain, family) !== undefined)
     throw new IptablesError('chain name may not clash with target name', { argument: chain });
   if (/\s/.test(chain)) throw new IptablesError(`Invalid chain name \`${chain}'`, { argument: chain });
-}
-
-/** Refuses a name that no device can have; a strange one is a warning. */
-export function checkInterface(name: string, warnings: string[]): void {
-  if (Buffer.byteLength(name) > LONGEST_INTERFACE)
-    throw new IptablesError(`interface name \`${name}' must be shorter than IFNAMSIZ (${LONGEST_INTERFACE})`, {
-      argument: name,
-    });
-  if (/[/ ]/.test(name))
-    warnings.push(`Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).`);
 }

@@ -1,7 +1,7 @@
 import { formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../codec/index.ts';
 import type { Info } from '../nf_tables/xt/layout.ts';
 import { type Flag, guided, type OptionPlace, refused, type Surroundings, type Value } from './extension.ts';
-import { inQuotes, quoted } from './words.ts';
+import { quoted } from './words.ts';
 
 /* The kinds of values that options have, each in both directions: from words into a structure, and back. */
 
@@ -59,21 +59,64 @@ export function counting(where: Flag, value: Value): Value {
   };
 }
 
+/** The digits of a number as C's strtoul takes them: blanks and a plus sign may stand in front. */
+const DIGITS = /^[ \t\n\v\f\r]*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)/;
+
+/** The digits of a text that is one number and nothing else. */
+function digitsOf(text: string): string | undefined {
+  const found = DIGITS.exec(text);
+  return found !== null && found[0].length === text.length ? found[1] : undefined;
+}
+
+const isOctal = (digits: string): boolean => digits.length > 1 && digits[0] === '0' && digits[1]!.toLowerCase() !== 'x';
+
 /** A number as C reads one: decimal, 0x or octal with a leading 0. Undefined if it is none, or too large. */
 export function parseNumber(text: string, max: number): number | undefined {
-  if (!/^(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(text)) return undefined;
-  const octal = /^0[0-9]/.test(text);
-  if (octal && !/^[0-7]+$/.test(text)) return undefined;
-  const value = octal ? Number.parseInt(text, 8) : Number(text);
+  const digits = digitsOf(text);
+  if (digits === undefined) return undefined;
+  const value = isOctal(digits) ? Number.parseInt(digits, 8) : Number(digits);
   return value <= max ? value : undefined;
 }
 
+const toBig = (digits: string): bigint => BigInt(isOctal(digits) ? `0o${digits}` : digits);
+
 /** The same without a limit but 64 bits. */
 export function parseBig(text: string): bigint | undefined {
-  if (!/^(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(text)) return undefined;
-  if (/^0[0-9]/.test(text) && !/^[0-7]+$/.test(text)) return undefined;
-  const value = /^0[0-7]/.test(text) ? BigInt(`0o${text}`) : BigInt(text);
-  return value < 1n << 64n ? value : undefined;
+  const digits = digitsOf(text);
+  const value = digits === undefined ? undefined : toBig(digits);
+  return value !== undefined && value < 1n << 64n ? value : undefined;
+}
+
+/** A number that a text begins with, and what follows it. Undefined if there is none, or if it is too large. */
+export function leadingNumber(text: string, max: bigint): { value: bigint; rest: string } | undefined {
+  const found = DIGITS.exec(text);
+  if (found === null) return undefined;
+  const value = toBig(found[1]!);
+  return value <= max ? { value, rest: text.slice(found[0].length) } : undefined;
+}
+
+/**
+ * One number, or two with a colon between them, as iptables' own option parser reads them. The first one is 0 if nothing stands in its
+ * place, the second one `max`.
+ */
+export function numbers(text: string, max: bigint, place: OptionPlace): bigint[] {
+  const found: bigint[] = [];
+  for (let left = text; ; ) {
+    if (found.length === 2) throw guided(place, `Too many components for option "--${place.option}" (max: 2)`);
+    let rest = left;
+    if (left === '' || left[0] === ':') found.push(found.length === 1 ? max : 0n);
+    else {
+      const one = leadingNumber(left, max);
+      if (one === undefined)
+        throw guided(place, `bad value for option "--${place.option}" near "${left}", or out of range (0-${max}).`);
+      rest = one.rest;
+      if (rest !== '' && rest[0] !== ':')
+        throw guided(place, `Argument to "--${place.option}" has unexpected characters near "${rest}".`);
+      found.push(one.value);
+    }
+    if (rest === '') return found;
+    left = rest.slice(1);
+  }
 }
 
 export const hex = (value: number, digits = 0): string => `0x${value.toString(16).padStart(digits, '0')}`;
@@ -105,48 +148,28 @@ export function number(key: string, { min = 0, max = U32, print = String, hide }
 }
 
 interface RangeOptions {
-  min?: number;
   max?: number;
   print?: (value: number) => string;
   /** Not saved where it is the whole range and not inverted. */
   hideAll?: Flag | true;
-  /** Reversed ranges are refused. */
-  ordered?: true;
   /** The last number if the structure leaves it out. Default the largest. */
   absent?: number;
 }
 
 /** A number, or first:last where each may be left out. The structure has the two. */
 export function range(first: string, last: string, options: RangeOptions = {}): Value {
-  const { min = 0, max = U32, print = String, hideAll, ordered, absent: absentLast = max } = options;
+  const { max = U32, print = String, hideAll, absent: absentLast = max } = options;
   return {
     words: 1,
     parse(info, [text], place) {
-      const parts = text!.split(':');
-      const bound = (part: string | undefined, absent: number): number => {
-        if (part === undefined || part === '') return absent;
-        const value = parseNumber(part, max);
-        if (value === undefined || value < min)
-          throw guided(
-            place,
-            `bad value for option "--${place.option}" near "${parts[0] === part ? text : part}", or out of range (${min}-${max}).`,
-          );
-        return value;
-      };
-      if (parts.length > 2)
-        throw guided(
-          place,
-          `bad value for option "--${place.option}" near "${text}", or out of range (${min}-${max}).`,
-        );
-      info[first] = bound(parts[0], min);
-      info[last] = parts.length === 1 ? info[first] : bound(parts[1], max);
-      if (ordered && (info[first] as number) > (info[last] as number))
-        throw refused(place, `${place.extension}: first value of a range must be smaller than the last: "${text}"`);
+      const [from, to = from] = numbers(text!, BigInt(max), place);
+      info[first] = Number(from);
+      info[last] = Number(to);
     },
     print(info) {
       const from = (info[first] as number | undefined) ?? 0;
       const to = (info[last] as number | undefined) ?? absentLast;
-      if (hideAll !== undefined && from === min && to === max && (hideAll === true || !hideAll.has(info)))
+      if (hideAll !== undefined && from === 0 && to === max && (hideAll === true || !hideAll.has(info)))
         return undefined;
       return from === to ? print(from) : `${print(from)}:${print(to)}`;
     },
@@ -156,7 +179,7 @@ export function range(first: string, last: string, options: RangeOptions = {}): 
 /** The whole of a structure that keeps first and last in one member, as [first, last]. */
 export function rangeIn(key: string, options: RangeOptions): Value {
   const inner = range('first', 'last', options);
-  const { min = 0, max = U32, hideAll, print = String } = options;
+  const { max = U32, hideAll, print = String } = options;
   return {
     words: 1,
     parse(info, words, place) {
@@ -165,12 +188,36 @@ export function rangeIn(key: string, options: RangeOptions): Value {
       info[key] = [ends.first, ends.last];
     },
     print(info) {
-      const [from, to] = (info[key] as [number, number] | undefined) ?? [min, max];
-      if (hideAll !== undefined && from === min && to === max && (hideAll === true || !hideAll.has(info)))
+      const [from, to] = (info[key] as [number, number] | undefined) ?? [0, max];
+      if (hideAll !== undefined && from === 0 && to === max && (hideAll === true || !hideAll.has(info)))
         return undefined;
       return from === to ? print(from) : `${print(from)}:${print(to)}`;
     },
   };
+}
+
+/** `0x1/0xff`: a mark, and the bits of it that count. Without a mask all do. */
+export function parseMark(text: string, max: number, place: OptionPlace): { mark: number; mask: number } {
+  const mark = leadingNumber(text, BigInt(max));
+  const slashed = mark?.rest[0] === '/';
+  const mask = slashed ? leadingNumber(mark.rest.slice(1), BigInt(max)) : mark;
+  if (mark === undefined || mask === undefined)
+    throw guided(place, `bad integer value for option "--${place.option}", or out of range.`);
+  if (mask.rest !== '') throw guided(place, `trailing garbage after value for option "--${place.option}".`);
+  return { mark: Number(mark.value), mask: slashed ? Number(mask.value) : max };
+}
+
+/** The same, or a name of one of iproute2's files. */
+export function namedMark(
+  text: string,
+  file: 'group' | 'rt_realms',
+  place: OptionPlace,
+): { mark: number; mask: number } {
+  const named = place.names.file(file).byName.get(text);
+  if (named !== undefined) return { mark: named, mask: U32 };
+  if (leadingNumber(text, BigInt(U32)) === undefined)
+    throw guided(place, `could not map name ${text} to an integer value for option "--${place.option}".`);
+  return parseMark(text, U32, place);
 }
 
 /** A mark, and the bits of it that count: `0x1/0xff`. All bits are not saved. */
@@ -178,13 +225,9 @@ export function masked(key: string, mask: string, max = U32): Value {
   return {
     words: 1,
     parse(info, [text], place) {
-      const [value, bits, ...more] = text!.split('/');
-      const number = parseNumber(value!, max);
-      const ones = bits === undefined ? max : parseNumber(bits, max);
-      if (number === undefined || ones === undefined || more.length > 0)
-        throw guided(place, `bad integer value for option "--${place.option}", or out of range.`);
-      info[key] = number;
-      info[mask] = ones;
+      const found = parseMark(text!, max, place);
+      info[key] = found.mark;
+      info[mask] = found.mask;
     },
     print(info) {
       const value = hex((info[key] as number | undefined) ?? 0);
@@ -194,20 +237,25 @@ export function masked(key: string, mask: string, max = U32): Value {
   };
 }
 
-/** Text. `max` in bytes. */
-export function text(key: string, max: number, { always = false }: { always?: boolean } = {}): Value {
+/** The beginning of a text that fits in `size` bytes with its final NUL. */
+export const cutText = (text: string, size: number): string =>
+  Buffer.byteLength(text) < size
+    ? text
+    : Buffer.from(text)
+        .toString('utf8', 0, size - 1)
+        .replace(/\ufffd$/, '');
+
+/** Text of a field of C: what does not fit is cut off, as iptables does. `size` counts the final NUL. */
+export function text(key: string, size: number, { required = false }: { required?: boolean } = {}): Value {
   return {
     words: 1,
     parse(info, [word], place) {
-      const length = Buffer.byteLength(word!);
-      if (length > max)
-        throw guided(place, `argument must have a minimum length of 1 and a maximum length of ${max} characters`);
-      info[key] = word;
+      if (required && word === '') throw refused(place, 'Argument must have a minimum length of 1 characters\n');
+      info[key] = cutText(word!, size);
     },
     print(info) {
       const value = info[key] as string | undefined;
-      if (value === undefined) return undefined;
-      return always ? inQuotes(value) : quoted(value);
+      return value === undefined ? undefined : quoted(value);
     },
   };
 }
@@ -238,6 +286,9 @@ export function oneOf(
   };
 }
 
+/** A list from its entry number `i` on: messages of iptables have it where an entry is wrong. */
+export const restOf = (list: string, i: number): string => list.split(',').slice(i).join(',');
+
 /** Some of some words, between commas. Saved in the order of `words`. */
 export function someOf(
   key: string,
@@ -248,9 +299,9 @@ export function someOf(
     words: 1,
     parse(info, [list], place) {
       const found: string[] = [];
-      for (const word of list!.split(',')) {
+      for (const [i, word] of list!.split(',').entries()) {
         const name = fold(word);
-        if (!Object.hasOwn(words, name)) throw refused(place, bad(word));
+        if (!Object.hasOwn(words, name)) throw refused(place, bad(restOf(list!, i)));
         const value = words[name]!;
         if (!found.includes(value)) found.push(value);
       }
@@ -302,21 +353,27 @@ export function parsePorts(word: string, place: OptionPlace): [first: number, la
   return [first, last];
 }
 
-/** The same as iptables' own option parser reads them: decimal numbers only. */
-export function parseDecimalPorts(word: string, place: OptionPlace): [first: number, last: number] {
-  const one = (text: string): number => {
-    const number = /^\d+$/.test(text) ? Number(text) : place.names.services().byName.get(text);
-    if (number === undefined) throw refused(place, `Port "${text}" does not resolve to anything.\n`);
-    if (number > 0xffff) throw guided(place, `Port "${text}" is out of range (0-65535).`);
-    return number;
-  };
-  const colon = word.indexOf(':');
-  if (colon < 0) {
-    const port = one(word);
+/** A port as C's getaddrinfo takes it: of a number the lower 16 bits count. */
+export function resolvedPort(text: string, place: OptionPlace): number {
+  const digits = /^[ \t\n]*\+?(\d*)$/.exec(text)?.[1];
+  const value = digits === undefined ? undefined : BigInt(digits);
+  const isNumber = value !== undefined && value < 1n << 64n && BigInt.asIntN(32, value) >= 0n;
+  const port = isNumber ? Number(value & 0xffffn) : place.names.services().byName.get(text);
+  if (port === undefined) throw refused(place, `Port "${text}" does not resolve to anything.\n`);
+  return port;
+}
+
+/** The same as iptables' own option parser reads them. */
+export function resolvedPorts(word: string, place: OptionPlace): [first: number, last: number] {
+  const [from = '', to, ...more] = word.split(':');
+  if (to === undefined) {
+    const port = resolvedPort(from, place);
     return [port, port];
   }
-  const [from, to] = [word.slice(0, colon), word.slice(colon + 1)];
-  return [from === '' ? 0 : one(from), to === '' ? 0xffff : one(to)];
+  const first = from === '' ? 0 : resolvedPort(from, place);
+  const last = to === '' ? 0xffff : resolvedPort(to, place);
+  if (more.length > 0) throw guided(place, `Too many components for option "--${place.option}" (max: 2)`);
+  return [first, last];
 }
 
 /** An address of the rule's family, in its usual form; undefined if it is none. */

@@ -2,7 +2,7 @@ import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import type { U32Test } from '../../nf_tables/xt/u32.ts';
 import { type ExtensionRow, incomplete, type OptionPlace, refused, type Value } from '../extension.ts';
-import { flag, hex, listed, number, parseNumber, present, shorthand } from '../values.ts';
+import { flag, hex, leadingNumber, listed, number, parseNumber, present, shorthand } from '../values.ts';
 import { inQuotes } from '../words.ts';
 
 /* Matches on bytes of a packet, wherever they stand. */
@@ -24,17 +24,21 @@ function parseHexString(word: string, place: OptionPlace): Buffer {
     else if (!isHex) bytes.push(code);
     else if (code !== 0x20) {
       const digits = raw.toString('latin1', i, i + 2);
-      if (!/^[0-9a-fA-F]{2}$/.test(digits)) throw refused(place, `Invalid hex char '${digits[1] ?? ''}'`);
+      if (digits.length < 2) throw refused(place, 'Odd number of hex digits');
+      if (digits[1] === '|') throw refused(place, 'Invalid hex block');
+      if (!/^[0-9a-fA-F]{2}$/.test(digits))
+        throw refused(place, `Invalid hex char '${digits[/^[0-9a-fA-F]/.test(digits) ? 1 : 0]}'`);
       bytes.push(Number.parseInt(digits, 16));
       i++;
     }
   }
   if (isHex) throw refused(place, 'Invalid hex block');
+  if (bytes.length === 0) throw refused(place, 'STRING must contain at least one char');
   return Buffer.from(bytes);
 }
 
-function setPattern(info: Info, bytes: Buffer, place: OptionPlace): void {
-  if (bytes.length > LONGEST_PATTERN) throw refused(place, 'STRING too long');
+function setPattern(info: Info, bytes: Buffer, word: string, place: OptionPlace): void {
+  if (bytes.length > LONGEST_PATTERN) throw refused(place, `STRING too long "${word}"`);
   info.pattern = bytes.toString('hex');
 }
 
@@ -55,7 +59,7 @@ const string: ExtensionRow = {
       name: 'string',
       value: {
         words: 1,
-        parse: (info, [word], place) => setPattern(info, Buffer.from(word!), place),
+        parse: (info, [word], place) => setPattern(info, Buffer.from(word!), word!, place),
         print(info) {
           const bytes = patternOf(info);
           return isText(bytes) ? inQuotes(bytes.toString('latin1')) : undefined;
@@ -68,7 +72,7 @@ const string: ExtensionRow = {
       name: 'hex-string',
       value: {
         words: 1,
-        parse: (info, [word], place) => setPattern(info, parseHexString(word!, place), place),
+        parse: (info, [word], place) => setPattern(info, parseHexString(word!, place), word!, place),
         print(info) {
           const bytes = patternOf(info);
           return isText(bytes) ? undefined : `"|${bytes.toString('hex')}|"`;
@@ -124,24 +128,33 @@ function parseU32(word: string, place: OptionPlace): U32Test[] {
     at += sign.length;
     return true;
   };
+  const wrong = (text: string) => refused(place, `u32: at char ${at}: ${text}`);
   const one = (): number => {
+    const found = leadingNumber(word.slice(at), 0xffffffffn);
+    if (found === undefined) throw wrong('not a number or out of range');
+    at = word.length - found.rest.length;
+    return Number(found.value);
+  };
+  const location = (): void => {
     skip();
-    const digits = /^(0[xX][0-9a-fA-F]+|[0-9]+)/.exec(word.slice(at))?.[0];
-    const value = digits === undefined ? undefined : parseNumber(digits, 0xffffffff);
-    if (digits === undefined) throw refused(place, `u32: at char ${at}: number expected`);
-    if (value === undefined) throw refused(place, `u32: at char ${at}: number out of range`);
-    at += digits.length;
-    return value;
+    if (at >= word.length) throw refused(place, 'u32: abrupt end of input after location specifier');
   };
   const tests: U32Test[] = [];
   do {
+    location();
     const test: U32Test = { steps: [{ number: one() }], ranges: [] };
-    while (!takes('=')) {
-      if (word.startsWith('&&', at)) throw refused(place, `u32: at char ${at}: operator expected`);
+    for (location(); !takes('='); location()) {
       const operation = U32_OPERATIONS.find(([sign]) => takes(sign))?.[1];
-      if (operation === undefined) throw refused(place, `u32: at char ${at}: operator expected`);
+      if (operation === undefined) {
+        const shift = word[at];
+        if (shift !== '<' && shift !== '>') throw wrong('operator expected');
+        at++;
+        throw wrong(`a second '${shift}' was expected`);
+      }
       test.steps.push({ operation, number: one() });
     }
+    skip();
+    if (at >= word.length) throw refused(place, 'u32: test ended with no value specified');
     do {
       const first = one();
       test.ranges.push([first, takes(':') ? one() : first]);
@@ -149,7 +162,7 @@ function parseU32(word: string, place: OptionPlace): U32Test[] {
     tests.push(test);
   } while (takes('&&'));
   skip();
-  if (at < word.length) throw refused(place, `u32: at char ${at}: "&&" was expected instead`);
+  if (at < word.length) throw wrong('expected "," or "&&"');
   if (tests.length > 11) throw refused(place, 'u32: at char 0: too many "&&"s');
   return tests;
 }
@@ -189,8 +202,8 @@ const bytecode: Value = {
   words: 1,
   parse(info, [word], place) {
     const [countText, ...parts] = word!.split(',');
-    const count = parseNumber(countText!.trim(), 0xffff);
-    if (count === undefined) throw refused(place, 'bpf: error parsing program length');
+    const count = parseNumber(countText!, 0xffff);
+    if (count === undefined || parts.length === 0) throw refused(place, 'bpf: error parsing program length');
     if (count === 0) throw refused(place, 'bpf: illegal zero length program');
     if (count > MOST_INSTRUCTIONS) throw refused(place, 'bpf: number of instructions exceeds maximum');
     const bytes = Buffer.alloc(count * 8);
@@ -242,7 +255,7 @@ const bpf: ExtensionRow = {
     },
   ],
   check(_info, given) {
-    if (given.size === 0) throw incomplete('bpf: one of --bytecode and --object-pinned is required');
+    if (given.size === 0) throw incomplete('bpf: one of --bytecode or --pinned is required');
   },
 };
 

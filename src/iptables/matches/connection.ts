@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs';
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import { maskedBytes, parseHostMask } from '../addresses.ts';
+import type { Names, NameTable } from '../../nft/names.ts';
 import { IptablesError } from '../error.ts';
-import { type ExtensionRow, guided, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
+import { type ExtensionRow, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
+import { parseHostMask, prefixMask } from '../option-hosts.ts';
 import { parseProtocol } from '../protocols.ts';
 import {
   counting,
@@ -9,15 +11,15 @@ import {
   lengthOfMask,
   listed,
   masked,
-  maskOf,
   NO_MASK,
   number,
+  numbers,
   oneOf,
   parseBig,
-  parseDecimalPorts,
-  parseNumber,
   present,
   range,
+  resolvedPorts,
+  restOf,
   text,
 } from '../values.ts';
 
@@ -40,11 +42,13 @@ function states(option: string): Value {
   return {
     words: 1,
     parse(info, [word], place) {
+      if (word === '' && option === 'state')
+        throw refused(place, '"--state" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED');
       const found = new Set<string>();
-      for (const part of word!.split(',')) {
+      for (const [i, part] of word!.split(',').entries()) {
         const upper = part.toUpperCase();
         const state = STATES.find(([name]) => part !== '' && name === upper);
-        if (state === undefined) throw refused(place, `Bad ${option} "${part}"`);
+        if (state === undefined) throw refused(place, `Bad ${option} "${restOf(word!, i)}"`);
         found.add(state[1]);
       }
       info.states = STATES.map(([, key]) => key).filter(key => found.has(key));
@@ -72,11 +76,11 @@ const statuses: Value = {
   words: 1,
   parse(info, [word], place) {
     const found = new Set<string>();
-    for (const part of word!.split(',')) {
+    for (const [i, part] of word!.split(',').entries()) {
       const upper = part.toUpperCase();
       if (upper === 'NONE') continue;
       const status = STATUSES.find(([name]) => name === upper);
-      if (status === undefined) throw refused(place, `Bad ctstatus "${part}"`);
+      if (status === undefined) throw refused(place, `Bad ctstatus "${restOf(word!, i)}"`);
       found.add(status[1]);
     }
     info.status = STATUSES.map(([, key]) => key).filter(key => found.has(key));
@@ -91,9 +95,9 @@ const statuses: Value = {
 function connectionAddress(key: string): Value {
   return {
     words: 1,
-    parse(info, [word], { family }) {
-      const { bytes, mask } = parseHostMask(word!, family);
-      info[key] = maskedBytes(bytes, mask);
+    parse(info, [word], place) {
+      const { address, mask } = parseHostMask(word!, place);
+      info[key] = address;
       info[`${key}Mask`] = mask;
     },
     print(info, { family }) {
@@ -111,7 +115,7 @@ function connectionPorts(key: string): Value {
   return {
     words: 1,
     parse(info, [word], place) {
-      const [first, last] = parseDecimalPorts(word!, place);
+      const [first, last] = resolvedPorts(word!, place);
       info[key] = first;
       info[`${key.replace(/Port$/, '')}LastPort`] = last;
     },
@@ -119,7 +123,7 @@ function connectionPorts(key: string): Value {
       const first = (info[key] as number | undefined) ?? 0;
       // Older revisions have one port.
       const last = (info[`${key.replace(/Port$/, '')}LastPort`] as number | undefined) ?? first;
-      return first === last ? String(first) : `${first}:${last}`;
+      return first === last || last === 0 ? String(first) : `${first}:${last}`;
     },
   };
 }
@@ -192,7 +196,7 @@ const conntrack: ExtensionRow = {
         parse(info, [word], place) {
           const upper = word!.toUpperCase();
           if (upper !== 'ORIGINAL' && upper !== 'REPLY')
-            throw guided(place, `bad value "${word}" for option "--ctdir"`);
+            throw refused(place, `conntrack: Bad value for "--ctdir" option: "${word}"`);
           if (upper === 'REPLY') listed('invert', 'direction').set(info);
         },
         print: info => (listed('invert', 'direction').has(info) ? 'REPLY' : 'ORIGINAL'),
@@ -209,6 +213,7 @@ const conntrack: ExtensionRow = {
 /** What `-m state` means: the older word for states alone. */
 export const STATE_MATCH: ExtensionRow = {
   name: 'conntrack',
+  title: 'state',
   revision: 3,
   initial: () => ({ match: ['states', 'state-alias'] }),
   options: [{ name: 'state', value: states('state'), invert: listed('invert', 'states'), required: true }],
@@ -221,23 +226,14 @@ const U64 = (1n << 64n) - 1n;
 const connbytes: ExtensionRow = {
   name: 'connbytes',
   revision: 0,
+  order: ['connbytes', 'connbytes-dir', 'connbytes-mode'],
   options: [
     {
       name: 'connbytes',
       value: {
         words: 1,
         parse(info, [word], place) {
-          const parts = word!.split(':');
-          const bound = (part: string | undefined, absent: bigint): bigint => {
-            if (part === undefined || part === '') return absent;
-            const value = parseBig(part);
-            if (value === undefined)
-              throw guided(place, `bad value for option "--connbytes" near "${part}", or out of range (0-${U64}).`);
-            return value;
-          };
-          let [from, to] = [bound(parts[0], 0n), bound(parts[1], U64)];
-          if (parts.length > 2)
-            throw guided(place, `bad value for option "--connbytes" near "${word}", or out of range (0-${U64}).`);
+          let [from, to = U64] = numbers(word!, U64, place) as [bigint, bigint?];
           if (to < from) throw refused(place, `${from} should be less than ${to}`);
           // The kernel has no inverted form: a reversed range is one.
           if (place.inverted) [from, to] = [to, from];
@@ -270,14 +266,14 @@ const connbytes: ExtensionRow = {
   ],
 };
 
-const LARGEST_LABEL = 127;
+const LABELS = '/etc/xtables/connlabel.conf';
 
-/** A number of 16 bits: what is above them is lost, as in iptables. */
-function labelOf(word: string): number | undefined {
-  const value = parseBig(word);
-  if (value === undefined) return undefined;
-  const bit = Number(value & 0xffffn);
-  return bit <= LARGEST_LABEL ? bit : undefined;
+/** The names of labels. iptables warns once of a file that is not there. */
+function labels(names: Names, warnings: string[] = []): NameTable {
+  const found = names.file('connlabel.conf');
+  const warning = `Warning: cannot open ${LABELS}: No such file or directory`;
+  if (found.byName.size === 0 && !warnings.includes(warning) && !existsSync(LABELS)) warnings.push(warning);
+  return found;
 }
 
 const connlabel: ExtensionRow = {
@@ -289,13 +285,16 @@ const connlabel: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [word], place) {
-          const bit = place.names.file('connlabel.conf').byName.get(word!) ?? labelOf(word!);
+          if (word === '') throw refused(place, 'Argument must have a minimum length of 1 characters\n');
+          const number = parseBig(word!);
+          const bit =
+            number === undefined ? labels(place.names, place.warnings).byName.get(word!) : Number(number & 0xffffn);
           if (bit === undefined) throw refused(place, `label '${word}' not found or invalid value`);
           info.bit = bit;
         },
-        print(info, { names }) {
+        print(info, { names, warnings }) {
           const bit = (info.bit as number | undefined) ?? 0;
-          return `"${names.file('connlabel.conf').byNumber.get(bit) ?? bit}"`;
+          return `"${labels(names, warnings).byNumber.get(bit) ?? bit}"`;
         },
       },
       invert: listed('options', 'invert'),
@@ -335,18 +334,7 @@ const connlimit: ExtensionRow = {
     },
     {
       name: 'connlimit-mask',
-      value: {
-        words: 1,
-        parse(info, [word], place) {
-          const full = place.family === 'ipv4' ? 32 : 128;
-          const length = parseNumber(word!, full);
-          if (length === undefined)
-            throw guided(place, `bad value for option "--connlimit-mask", or out of range (0-${full}).`);
-          info.mask = maskOf(length, place.family);
-        },
-        print: (info, { family }) =>
-          String(info.mask === undefined || info.mask === null ? 0 : lengthOfMask(info.mask as string, family)),
-      },
+      value: prefixMask('mask'),
     },
     {
       name: 'connlimit-saddr',
@@ -394,8 +382,8 @@ const helper: ExtensionRow = {
     {
       name: 'helper',
       value: {
-        ...text('name', 29),
-        print: (info, at) => text('name', 29).print({ name: info.name ?? '' }, at),
+        ...text('name', 30),
+        print: (info, at) => text('name', 30).print({ name: info.name ?? '' }, at),
       },
       invert: INVERT,
       required: true,

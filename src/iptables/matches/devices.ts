@@ -1,5 +1,6 @@
-import { type ExtensionRow, guided, incomplete, type OptionRow, refused } from '../extension.ts';
-import { counting, hex, listed, parseNumber, present } from '../values.ts';
+import { checkInterface } from '../addresses.ts';
+import { type ExtensionRow, incomplete, type OptionRow } from '../extension.ts';
+import { counting, hex, listed, namedMark, present } from '../values.ts';
 
 /* Matches on the devices of a packet, and on the way back to its sender. */
 
@@ -10,14 +11,9 @@ function group(key: 'source' | 'destination', name: string): OptionRow {
     value: counting(listed('flags', key), {
       words: 1,
       parse(info, [word], place) {
-        const [valueText, maskText] = word!.split('/');
-        const value = parseNumber(valueText!, 0xffffffff) ?? place.names.file('group').byName.get(word!);
-        if (value === undefined)
-          throw guided(place, `could not map name ${word} to an integer value for option "--${name}".`);
-        const bits = maskText === undefined ? 0xffffffff : parseNumber(maskText, 0xffffffff);
-        if (bits === undefined) throw guided(place, `bad integer value for option "--${name}", or out of range.`);
-        info[key] = value;
-        info[mask] = bits;
+        const found = namedMark(word!, 'group', place);
+        info[key] = found.mark;
+        info[mask] = found.mask;
       },
       print(info, { names }) {
         const [value, bits] = [(info[key] as number | undefined) ?? 0, (info[mask] as number | undefined) ?? 0];
@@ -48,9 +44,8 @@ function bridgePort(key: 'in' | 'out'): OptionRow {
     value: counting(listed('match', key), {
       words: 1,
       parse(info, [word], place) {
+        checkInterface(word!, place.warnings);
         const length = Buffer.byteLength(word!);
-        if (length > INTERFACE_BYTES - 1)
-          throw refused(place, `interface name \`${word}' must be shorter than IFNAMSIZ (${INTERFACE_BYTES - 1})`);
         const wildcard = word!.endsWith('+');
         const counted = length === 0 ? 0 : wildcard ? length - 1 : length + 1;
         info[key] = word;

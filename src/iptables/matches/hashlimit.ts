@@ -1,14 +1,8 @@
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import {
-  type ExtensionRow,
-  guided,
-  incomplete,
-  type OptionPlace,
-  type OptionRow,
-  refused,
-  type Value,
-} from '../extension.ts';
-import { listed, number, parseBig, parseNumber, present, text } from '../values.ts';
+import type { IptablesError } from '../error.ts';
+import { type ExtensionRow, incomplete, type OptionPlace, type OptionRow, refused, type Value } from '../extension.ts';
+import { parseLength } from '../option-hosts.ts';
+import { leadingNumber, listed, number, present, text } from '../values.ts';
 import { DEFAULT_BURST, parseRate, rateOf } from './rates.ts';
 
 /* The match `hashlimit`: a rate for each address or port. */
@@ -28,23 +22,27 @@ const BYTE_UNITS: readonly (readonly [unit: string, factor: bigint])[] = [
   ['b', 1n],
 ];
 
+/** How many packets, or bytes, in which time. Letters behind the number are passed over unless they are a unit of bytes. */
+const RATE = /^\s*([-+]?\d+)([^/]*)(?:\/(.*))?$/s;
+
 /** A rate of packets is the time between two in millionths; one of bytes is the time of sixteen. */
 function parseHashRate(info: Info, word: string, place: OptionPlace): void {
-  const bytes = /^(\d+)(b|kb|mb)\/s$/.exec(word);
-  if (bytes !== null) {
-    const amount = BigInt(bytes[1]!) * BYTE_UNITS.find(([unit]) => unit === bytes[2])![1];
-    if (amount === 0n || amount > U32 * 16n) throw refused(place, `bad rate "${word}"'`);
-    info.average = costOf(amount) || 1n;
+  const [, digits, letters = '', unit] = RATE.exec(word) ?? [];
+  const bytes = unit === undefined ? undefined : BYTE_UNITS.find(([name]) => name === letters);
+  const found = digits === undefined ? undefined : parseRate(unit === undefined ? '1' : `1/${unit}`);
+  const amount = BigInt(digits?.replace('+', '') ?? 0);
+  if (found === undefined || amount === 0n || (bytes !== undefined && found.seconds !== 1))
+    throw refused(place, `hashlimit: Bad value for "--${place.option}" option: "${word}"`);
+  if (bytes !== undefined) {
+    info.average = costOf(BigInt.asUintN(64, amount * bytes[1])) || 1n;
     listed('mode', 'bytes').set(info);
     return;
   }
-  const found = parseRate(word);
-  if (found === undefined || found.rate === 0)
-    throw guided(place, `Bad value for "--${place.option}" option: "${word}"`);
-  const unit = HASHLIMIT_SCALE * BigInt(found.seconds);
-  if (BigInt(found.rate) > unit) throw refused(place, `Rate too fast "${word}"`);
-  info.average = unit / BigInt(found.rate);
+  const unitTime = HASHLIMIT_SCALE * BigInt(found.seconds);
+  if (amount < 0n || amount > unitTime) throw refused(place, `Rate too fast "${word}"`);
+  info.average = unitTime / amount;
   info.expireMs = found.seconds * 1000;
+  info.interval = found.seconds;
 }
 
 const isBytes = (info: Info): boolean => listed('mode', 'bytes').has(info);
@@ -85,9 +83,24 @@ function hashRate(above: boolean, name: string, extra: Partial<OptionRow> = {}):
       print: info => (inverted.has(info) === above ? printHashRate(info) : undefined),
     },
     excludes: above ? ['hashlimit-upto', 'hashlimit'] : ['hashlimit-above'],
+    invert: {
+      // The other one of the two.
+      set(info) {
+        const mode = (info.mode as string[] | undefined) ?? [];
+        info.mode = above ? mode.filter(each => each !== 'invert') : [...mode, 'invert'];
+      },
+      has: () => false,
+    },
     ...extra,
   };
 }
+
+const LARGEST_BURST = 1_000_000n;
+
+const badBurst = (place?: OptionPlace): IptablesError => {
+  const text = `bad value for option "--hashlimit-burst", or out of range (1-${LARGEST_BURST}).`;
+  return place === undefined ? incomplete(text) : refused(place, text);
+};
 
 const hashlimit: ExtensionRow = {
   name: 'hashlimit',
@@ -110,15 +123,10 @@ const hashlimit: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [word], place) {
-          const bytes = /^(\d+)(b|kb|mb)$/.exec(word!);
-          if (bytes !== null) {
-            info.burst = BigInt(bytes[1]!) * BYTE_UNITS.find(([unit]) => unit === bytes[2])![1];
-            return;
-          }
-          const value = parseBig(word!);
-          if (value === undefined || value < 1n || value > U32)
-            throw guided(place, `bad value for option "--hashlimit-burst", or out of range (1-${U32}).`);
-          info.burst = value;
+          const found = leadingNumber(word!, LARGEST_BURST);
+          if (found === undefined || found.value === 0n) throw badBurst(place);
+          const [, factor] = BYTE_UNITS.find(([unit]) => found.rest.startsWith(unit)) ?? ['', 1n];
+          info.burst = found.value * factor;
         },
         print(info) {
           const burst = (info.burst as bigint | undefined) ?? 0n;
@@ -133,7 +141,7 @@ const hashlimit: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [word], place) {
-          for (const part of word!.split(',')) {
+          for (const part of word!.split(',').filter(Boolean)) {
             const found = MODES.find(([name]) => name === part);
             if (found === undefined)
               throw refused(place, `hashlimit: Bad value for "--hashlimit-mode" option: "${word}"`);
@@ -146,7 +154,11 @@ const hashlimit: ExtensionRow = {
         },
       },
     },
-    { name: 'hashlimit-name', value: { ...text('name', 254), print: info => info.name as string }, required: true },
+    {
+      name: 'hashlimit-name',
+      value: { ...text('name', 255, { required: true }), print: info => info.name as string },
+      required: true,
+    },
     { name: 'hashlimit-htable-size', value: number('size', { hide: 0 }) },
     { name: 'hashlimit-htable-max', value: number('max', { hide: 0 }) },
     {
@@ -178,8 +190,17 @@ const hashlimit: ExtensionRow = {
     {
       name: 'hashlimit-rate-interval',
       value: {
-        ...number('interval', { min: 1 }),
-        print: info => (info.interval === undefined || info.interval === 1 ? undefined : String(info.interval)),
+        words: 1,
+        parse(info, [word], place) {
+          const found = leadingNumber(word!, U32);
+          if (found === undefined || found.value === 0n)
+            throw refused(place, `hashlimit: Bad value for "--hashlimit-rate-interval" option: "${word}"`);
+          info.chosenInterval = Number(found.value);
+        },
+        print: info =>
+          listed('mode', 'rate-match').has(info) && info.interval !== undefined && info.interval !== 1
+            ? String(info.interval)
+            : undefined,
       },
     },
   ],
@@ -192,8 +213,16 @@ const hashlimit: ExtensionRow = {
       if (given.has('hashlimit-burst') && burst < rate) throw incomplete(`burst cannot be smaller than ${rate}b`);
       info.burst = rate <= 0n ? 0n : (burst + rate - 1n) / rate;
       if (!given.has('hashlimit-htable-expire')) info.expireMs = expiryOf(info);
+    } else if (given.has('hashlimit-burst') && (info.burst as bigint) > LARGEST_BURST) throw badBurst();
+    const { interval: unitSeconds = 1, chosenInterval } = info as Record<string, number | undefined>;
+    delete info.chosenInterval;
+    if (!listed('mode', 'rate-match').has(info)) {
+      delete info.interval;
+      return;
     }
-    if (listed('mode', 'rate-match').has(info) && !given.has('hashlimit-rate-interval')) info.interval = 1;
+    // The rate is one of the interval and not of its unit.
+    if (!isBytes(info)) info.average = (info.average as bigint) / BigInt(unitSeconds);
+    info.interval = chosenInterval ?? unitSeconds;
   },
 };
 const HASHLIMIT_GC_MS = 1000;
@@ -212,11 +241,7 @@ function prefixLength(key: string): Value {
   return {
     words: 1,
     parse(info, [word], place) {
-      const full = place.family === 'ipv4' ? 32 : 128;
-      const length = parseNumber(word!, full);
-      if (length === undefined)
-        throw guided(place, `bad value for option "--${place.option}", or out of range (0-${full}).`);
-      info[key] = length;
+      info[key] = parseLength(word!, place);
     },
     print(info, { family }) {
       const length = (info[key] as number | undefined) ?? 0;

@@ -1,5 +1,5 @@
 import { type ExtensionRow, guided, incomplete, refused, type Value } from '../extension.ts';
-import { counting, flag, hex, listed, number, parseNumber, present } from '../values.ts';
+import { counting, cutText, flag, hex, listed, number, parseNumber, present, text } from '../values.ts';
 import { quoted } from '../words.ts';
 
 /* Matches on the host: its users, sockets, processors, sets and counters. */
@@ -18,7 +18,7 @@ function account(kind: 'uid' | 'gid'): Value {
         info[last] = named;
         return;
       }
-      const found = /^([^-]+)(?:-(.+))?$/.exec(word!);
+      const found = /^([^-:]+)(?:[-:](.+))?$/.exec(word!);
       const from = found === null ? undefined : parseNumber(found[1]!, 0xfffffffe);
       const to = found?.[2] === undefined ? from : parseNumber(found[2], 0xfffffffe);
       if (from === undefined || to === undefined)
@@ -69,7 +69,7 @@ const socket: ExtensionRow = {
   ],
 };
 
-const LONGEST_PATH = 511;
+const PATH_SIZE = 512;
 
 const cgroup: ExtensionRow = {
   name: 'cgroup',
@@ -79,14 +79,7 @@ const cgroup: ExtensionRow = {
       name: 'path',
       value: {
         words: 1,
-        parse(info, [word], place) {
-          if (Buffer.byteLength(word!) > LONGEST_PATH)
-            throw guided(
-              place,
-              `argument must have a minimum length of 1 and a maximum length of ${LONGEST_PATH} characters`,
-            );
-          info.path = word;
-        },
+        parse: text('path', PATH_SIZE).parse,
         print: info => (info.path === undefined ? undefined : quoted(info.path as string)),
       },
       invert: flag('invertPath'),
@@ -132,7 +125,7 @@ const cluster: ExtensionRow = {
     },
     {
       name: 'cluster-local-nodemask',
-      value: number('nodeMask', { min: 1, print: value => hex(value, 8) }),
+      value: number('nodeMask', { min: 1, max: MOST_NODES, print: value => hex(value, 8) }),
       invert: listed('flags', 'invert'),
       excludes: ['cluster-local-node'],
     },
@@ -143,7 +136,11 @@ const cluster: ExtensionRow = {
     if (!given.has('cluster-local-node') && !given.has('cluster-local-nodemask'))
       throw incomplete("cluster match: `--cluster-local-node' or`--cluster-local-nodemask' is missing");
     if ((info.nodeMask as number) >= 2 ** (info.totalNodes as number))
-      throw incomplete("cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'");
+      throw incomplete(
+        given.has('cluster-local-nodemask')
+          ? "cluster match: `--cluster-local-nodemask' too big for `--cluster-total-nodes'"
+          : "cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'",
+      );
   },
 };
 
@@ -186,10 +183,8 @@ const osf: ExtensionRow = {
       name: 'genre',
       value: {
         words: 1,
-        parse(info, [word], place) {
-          if (word!.length > 31)
-            throw guided(place, 'argument must have a minimum length of 1 and a maximum length of 31 characters');
-          info.genre = word;
+        parse(info, [word], _place) {
+          info.genre = cutText(word!, 32);
           info.length = word!.length;
         },
         print: info => (info.genre as string | undefined) ?? '',
@@ -209,12 +204,7 @@ const nfacct: ExtensionRow = {
     {
       name: 'nfacct-name',
       value: {
-        words: 1,
-        parse(info, [word], place) {
-          if (word!.length < 1 || word!.length > 31)
-            throw guided(place, 'argument must have a minimum length of 1 and a maximum length of 31 characters');
-          info.name = word;
-        },
+        ...text('name', 32, { required: true }),
         print: info => (info.name as string | undefined) ?? '',
       },
       required: true,

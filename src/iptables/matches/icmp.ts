@@ -1,6 +1,6 @@
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import { type ExtensionRow, refused, type Value } from '../extension.ts';
-import { listed, parseNumber } from '../values.ts';
+import { leadingNumber, listed, parseNumber } from '../values.ts';
 
 /* Matches on types of messages: of ICMP, ICMPv6 and Mobile IPv6. */
 
@@ -101,12 +101,12 @@ const MOBILITY: readonly Type[] = [
 const ANY = 0xff;
 
 /** A type by its name, of which the beginning is enough if no other one begins so, or by numbers: `3/1`. */
-function typeAndCode(types: readonly Type[], protocol: string): Value {
+function typeAndCode(names: readonly Type[], protocol: string): Value {
   return {
     words: 1,
     parse(info, [word], place) {
       const lower = word!.toLowerCase();
-      const found = types.filter(([name]) => name.toLowerCase().startsWith(lower));
+      const found = names.filter(([name]) => name.toLowerCase().startsWith(lower));
       const [only, second] = found;
       if (only !== undefined && second === undefined) {
         const [, type, code = 0, last = code === 0 && only.length < 3 ? ANY : code] = only;
@@ -121,17 +121,18 @@ function typeAndCode(types: readonly Type[], protocol: string): Value {
         set(info, type, code, last);
         return;
       }
-      const [typeText, codeText, ...more] = word!.split('/');
-      const type = parseNumber(typeText!, 255);
-      if (type === undefined || more.length > 0) throw refused(place, `Invalid ${protocol} type \`${typeText}'`);
-      if (codeText === undefined) {
-        set(info, type, 0, ANY);
+      const types = numberOrRange(word!);
+      if (types === undefined) throw refused(place, `Unknown ${protocol} type \`${word}'`);
+      if (types.rest !== '' && types.rest[0] !== '/') throw refused(place, `unknown character ${types.rest[0]}`);
+      if (types.first !== types.last) throw refused(place, `${protocol} type range not supported`);
+      if (types.rest === '') {
+        set(info, types.first, 0, ANY);
         return;
       }
-      const [first, last = first, ...rest] = codeText.split(':').map(text => parseNumber(text, 255));
-      if (first === undefined || last === undefined || rest.length > 0)
-        throw refused(place, `Invalid ${protocol} code \`${codeText}'`);
-      set(info, type, first, last);
+      const codes = numberOrRange(types.rest.slice(1));
+      if (codes === undefined) throw refused(place, `Unknown ${protocol} code \`${word}'`);
+      if (codes.rest !== '') throw refused(place, `unknown character ${codes.rest[0]}`);
+      set(info, types.first, codes.first, codes.last);
     },
     print(info) {
       const type = (info.type as number | undefined) ?? 0;
@@ -140,6 +141,14 @@ function typeAndCode(types: readonly Type[], protocol: string): Value {
       return first === 0 && last === ANY ? String(type) : `${type}/${first}${last === first ? '' : `-${last}`}`;
     },
   };
+}
+
+/** A byte, or two of them with a colon between, at the beginning of a text. */
+function numberOrRange(text: string): { first: number; last: number; rest: string } | undefined {
+  const from = leadingNumber(text, BigInt(ANY));
+  if (from === undefined) return undefined;
+  const to = from.rest[0] === ':' ? leadingNumber(from.rest.slice(1), BigInt(ANY)) : from;
+  return to && { first: Number(from.value), last: Number(to.value), rest: to.rest };
 }
 
 function set(info: Info, type: number, first: number, last: number): void {
@@ -171,11 +180,9 @@ const mhType: Value = {
   parse(info, [word], place) {
     const bound = (text: string): number => {
       const lower = text.toLowerCase();
-      const found = MOBILITY.filter(([name]) => name.startsWith(lower));
-      const exact = found.find(([name]) => name === lower) ?? (found.length === 1 ? found[0] : undefined);
-      if (exact !== undefined) return exact[1];
-      if (found.length > 1)
-        throw refused(place, `Ambiguous MH type \`${text}': \`${found[0]![0]}' or \`${found[1]![0]}'?`);
+      // Of several names that begin so the first one counts.
+      const found = MOBILITY.find(([name]) => name === lower) ?? MOBILITY.find(([name]) => name.startsWith(lower));
+      if (found !== undefined) return found[1];
       const number = parseNumber(text, 255);
       if (number === undefined) throw refused(place, `Invalid MH type \`${text}'`);
       return number;

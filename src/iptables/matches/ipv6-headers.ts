@@ -1,8 +1,8 @@
 import { formatIPv6, parseIPv6 } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import { parseMask } from '../addresses.ts';
-import { type ExtensionRow, guided, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
-import { counting, lengthOfMask, listed, NO_MASK, number, parseBig, present, rangeIn } from '../values.ts';
+import { type ExtensionRow, incomplete, type OptionPlace, type OptionRow, refused, type Value } from '../extension.ts';
+import { parseHostMask } from '../option-hosts.ts';
+import { counting, leadingNumber, lengthOfMask, listed, number, present, rangeIn } from '../values.ts';
 
 /* Matches on the headers behind the first one of IPv6. */
 
@@ -13,11 +13,9 @@ const optionList: Value = counting(listed('flags', 'options'), {
   words: 1,
   parse(info, [text], place) {
     info.options = text!.split(',').map(part => {
-      const [type, length, ...more] = part.split(':');
-      const [number, bytes] = [lowByte(type!), length === undefined ? 0xff : lowByte(length)];
-      if (number === undefined || more.length > 0) throw refused(place, `invalid number \`${type}' specified`);
-      if (bytes === undefined) throw refused(place, `invalid number \`${length}' specified`);
-      return number * 0x100 + bytes;
+      const colon = part.indexOf(':');
+      const type = lowByte(colon < 0 ? part : part.slice(0, colon), 'opt', place);
+      return type * 0x100 + (colon < 0 ? 0xff : lowByte(part.slice(colon + 1), 'length', place));
     });
   },
   print(info) {
@@ -28,10 +26,16 @@ const optionList: Value = counting(listed('flags', 'options'), {
 });
 
 /** The lowest byte of a number: iptables looks at no other. */
-function lowByte(text: string): number | undefined {
-  const value = parseBig(text);
-  return value === undefined ? undefined : Number(value & 0xffn);
+function lowByte(text: string, what: string, place: OptionPlace): number {
+  const isNegative = /^\s*-/.test(text);
+  const found = leadingNumber(isNegative ? text.replace('-', '') : text, U64 * U64);
+  if (found === undefined) throw refused(place, `${place.extension}: no valid digits in ${what} \`${text}'`);
+  if (found.value > U64) throw refused(place, `${what} \`${text}' specified too big: would overflow`);
+  if (found.rest !== '') throw refused(place, `${place.extension}: error parsing ${what} \`${text}'`);
+  return Number((isNegative ? -found.value : found.value) & 0xffn);
 }
+
+const U64 = (1n << 64n) - 1n;
 
 const headerOptions = (name: 'dst' | 'hbh'): ExtensionRow => ({
   name,
@@ -123,6 +127,18 @@ const ipv6header: ExtensionRow = {
   ],
 };
 
+/** Options that look into a header of type 0: the type must be asked for before them. */
+const ofType0 = (value: Value): Value => ({
+  ...value,
+  parse(info, words, place) {
+    if (!place.given.has('rt-type') || info.type !== 0 || listed('invert', 'type').has(info))
+      throw refused(place, `\`--rt-type 0' required before \`--${place.option}'`);
+    value.parse(info, words, place);
+  },
+});
+
+const MOST_ADDRESSES = 16;
+
 const rt: ExtensionRow = {
   name: 'rt',
   revision: 0,
@@ -135,22 +151,37 @@ const rt: ExtensionRow = {
       invert: listed('invert', 'segments'),
     },
     { name: 'rt-len', value: counting(LENGTH, number('length')), invert: listed('invert', 'length') },
-    { name: 'rt-0-res', value: present(listed('flags', 'reserved')) },
+    { name: 'rt-0-res', value: ofType0(present(listed('flags', 'reserved'))) },
     {
       name: 'rt-0-addrs',
       value: counting(listed('flags', 'addresses'), {
-        words: 1,
-        parse(info, [text], place) {
-          info.addresses = text!.split(',').map(part => {
-            const raw = parseIPv6(part);
-            if (raw === undefined) throw refused(place, `error parsing address "${part}"`);
-            return formatIPv6(raw);
-          });
-        },
+        ...ofType0({
+          words: 1,
+          parse(info, [text], place) {
+            const addresses = text!.split(',').map(part => {
+              const raw = parseIPv6(part);
+              if (raw === undefined) throw refused(place, `bad address: ${part}`);
+              return formatIPv6(raw);
+            });
+            if (addresses.length > MOST_ADDRESSES) throw refused(place, 'too many addresses specified');
+            info.addresses = addresses;
+          },
+          print: () => undefined,
+        }),
         print: info => ((info.addresses as string[] | undefined) ?? []).join(','),
       }),
     },
-    { name: 'rt-0-not-strict', value: present(listed('flags', 'not-strict')) },
+    {
+      name: 'rt-0-not-strict',
+      value: {
+        ...present(listed('flags', 'not-strict')),
+        parse(info, _words, place) {
+          if (!place.given.has('rt-0-addrs'))
+            throw refused(place, "`--rt-0-addr ...' required before `--rt-0-not-strict'");
+          listed('flags', 'not-strict').set(info);
+        },
+      },
+    },
   ],
 };
 
@@ -168,11 +199,9 @@ function srhAddress(name: string, key: string, flagName: string): OptionRow {
     value: counting(listed('match', flagName), {
       words: 1,
       parse(info, [text], place) {
-        const slash = text!.indexOf('/');
-        const address = parseIPv6(slash < 0 ? text! : text!.slice(0, slash));
-        if (address === undefined) throw guided(place, `bad address "${text}"`);
-        info[key] = formatIPv6(address);
-        info[`${key}Mask`] = slash < 0 ? NO_MASK : formatIPv6(parseMask(text!.slice(slash + 1), 'ipv6'));
+        const { address, mask } = parseHostMask(text!, place);
+        info[key] = address;
+        info[`${key}Mask`] = mask;
       },
       print(info) {
         const mask = (info[`${key}Mask`] as string | undefined) ?? '::';
@@ -255,7 +284,7 @@ function hops(name: 'ttl' | 'hl', key: string, families: ExtensionRow['families'
     check(_info, given) {
       if (given.size === 0)
         throw incomplete(
-          `${name === 'ttl' ? 'TTL' : 'HL'} match: You must specify one of \`--${name}-eq', \`--${name}-lt', \`--${name}-gt`,
+          `${name === 'ttl' ? 'TTL' : 'HL'} match: You must specify one of \`--${name}-eq', \`--${name}-lt', \`--${name}-gt${name === 'hl' ? "'" : ''}`,
         );
     },
   };

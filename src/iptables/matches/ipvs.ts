@@ -1,8 +1,7 @@
-import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
-import { parseHostMask } from '../addresses.ts';
-import { type ExtensionRow, guided, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
+import { type ExtensionRow, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
+import { parseHostMask } from '../option-hosts.ts';
 import { parseProtocol } from '../protocols.ts';
-import { listed, maskedAddress, parseNumber } from '../values.ts';
+import { listed, maskedAddress, resolvedPort } from '../values.ts';
 
 /* The match `ipvs`: packets of services that IPVS balances. */
 
@@ -23,9 +22,7 @@ const ipvsField = (word: string, value: Value): Pick<OptionRow, 'value' | 'inver
 const ipvsPort = (key: string): Value => ({
   words: 1,
   parse(info, [word], place) {
-    const port = parseNumber(word!, 0xffff) ?? place.names.services().byName.get(word!);
-    if (port === undefined) throw guided(place, `Port "${word}" does not resolve to anything.`);
-    info[key] = port;
+    info[key] = resolvedPort(word!, place);
   },
   print: info => String((info[key] as number | undefined) ?? 0),
 });
@@ -62,10 +59,8 @@ const ipvs: ExtensionRow = {
       name: 'vaddr',
       ...ipvsField('address', {
         words: 1,
-        parse(info, [word], { family }) {
-          const { bytes, mask } = parseHostMask(word!, family);
-          info.address = family === 'ipv4' ? formatIPv4(bytes) : formatIPv6(bytes);
-          info.mask = mask;
+        parse(info, [word], place) {
+          Object.assign(info, parseHostMask(word!, place));
         },
         print: (info, { family }) => maskedAddress(info.address, info.mask, family),
       }),

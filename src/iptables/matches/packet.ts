@@ -1,8 +1,9 @@
+import { parseIPv4, parseIPv6 } from '../../codec/index.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { parseHostAddress } from '../addresses.ts';
-import { type ExtensionRow, guided, incomplete, refused, type Value } from '../extension.ts';
+import { type ExtensionRow, incomplete, refused, type Value } from '../extension.ts';
 import { compare, hostHex } from '../native.ts';
-import { counting, flag, hex, listed, masked, parseNumber, present, range, someOf, text } from '../values.ts';
+import { counting, flag, hex, listed, masked, namedMark, present, range, someOf, text } from '../values.ts';
 
 /* Matches on the packet as it is: its length, its marks, its addresses. */
 
@@ -20,18 +21,7 @@ const comment: ExtensionRow = {
   options: [
     {
       name: 'comment',
-      value: {
-        ...text('comment', 255),
-        parse(info, [word]) {
-          // What is too long is cut off.
-          info.comment =
-            Buffer.byteLength(word!) <= 255
-              ? word
-              : Buffer.from(word!)
-                  .toString('utf8', 0, 255)
-                  .replace(/\ufffd$/, '');
-        },
-      },
+      value: text('comment', 256),
       required: true,
     },
   ],
@@ -53,9 +43,9 @@ const ADDRESS_TYPES: Readonly<Record<string, string>> = {
 };
 const addressTypes = (key: string): Value =>
   someOf(key, ADDRESS_TYPES, {
-    bad: word => `addrtype: bad type "${word}"`,
+    bad: rest => (rest.includes(',') ? `addrtype: bad type \`${rest}'` : `addrtype: bad type "${rest}"`),
     // The beginning of a word is enough.
-    fold: word => Object.keys(ADDRESS_TYPES).find(name => name.startsWith(word.toUpperCase())) ?? word,
+    fold: word => Object.keys(ADDRESS_TYPES).find(name => word !== '' && name.startsWith(word.toUpperCase())) ?? word,
   });
 
 const addrtype: ExtensionRow = {
@@ -116,7 +106,8 @@ const pkttype: ExtensionRow = {
         words: 1,
         parse(info, [word], place) {
           const lower = word!.toLowerCase();
-          const found = PACKET_TYPES.find(([name]) => name.startsWith(lower))?.[1] ?? PACKET_TYPE_ALIASES[lower];
+          const found =
+            PACKET_TYPES.find(([name]) => lower !== '' && name.startsWith(lower))?.[1] ?? PACKET_TYPE_ALIASES[lower];
           if (found === undefined) throw refused(place, `Bad packet type '${word}'`);
           info.type = found;
         },
@@ -165,13 +156,8 @@ const realm: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [word], place) {
-          const [valueText, maskText] = word!.split('/');
-          const value = parseNumber(valueText!, 0xffffffff) ?? place.names.file('rt_realms').byName.get(word!);
-          if (value === undefined)
-            throw guided(place, `could not map name ${word} to an integer value for option "--realm".`);
-          const mask = maskText === undefined ? 0xffffffff : parseNumber(maskText, 0xffffffff);
-          if (mask === undefined) throw guided(place, 'bad integer value for option "--realm", or out of range.');
-          info.id = value;
+          const { mark, mask } = namedMark(word!, 'rt_realms', place);
+          info.id = mark;
           info.mask = mask;
         },
         print(info, { names }) {
@@ -203,16 +189,22 @@ const iprange: ExtensionRow = {
   },
 };
 
+const hexOf = (address: string): string => Buffer.from((parseIPv4(address) ?? parseIPv6(address))!).toString('hex');
+const isReversed = (first: string, last: string): boolean => hexOf(first) > hexOf(last);
+
 function addressRange(flagName: string, suffix: string): Value {
   return counting(listed('flags', flagName), {
     words: 1,
     parse(info, [word], place) {
       const dash = word!.indexOf('-');
-      const from = dash < 0 ? word! : word!.slice(0, dash);
-      const to = dash < 0 ? word! : word!.slice(dash + 1);
-      const [first, last] = [parseHostAddress(from, place.family), parseHostAddress(to, place.family)];
-      if (first === undefined || last === undefined)
-        throw refused(place, `iprange: Bad value for "--${place.option}" option: "${word}"`);
+      const ends = dash < 0 ? [word!, word!] : [word!.slice(0, dash), word!.slice(dash + 1)];
+      const [first, last] = ends.map(part => {
+        const address = parseHostAddress(part, place.family);
+        if (address === undefined) throw refused(place, `iprange: Bad value for "--${place.option}" option: "${part}"`);
+        return address;
+      }) as [string, string];
+      if (isReversed(first, last))
+        place.warnings.push(`xt_iprange: range ${ends.join('-')} is reversed and will never match`);
       info[`first${suffix}`] = first;
       info[`last${suffix}`] = last;
     },

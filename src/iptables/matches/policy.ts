@@ -1,7 +1,8 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import { maskedBytes, parseHostMask } from '../addresses.ts';
+
 import { type ExtensionRow, guided, incomplete, type OptionPlace, type OptionRow, refused } from '../extension.ts';
+import { parseHostMask } from '../option-hosts.ts';
 import { parseProtocol } from '../protocols.ts';
 import { hex, listed, maskedAddress, parseNumber, present } from '../values.ts';
 
@@ -52,9 +53,9 @@ function policyOption(
 }
 
 function policyAddress(key: 'source' | 'destination'): (element: Info, text: string, place: OptionPlace) => void {
-  return (element, text, { family }) => {
-    const { bytes, mask } = parseHostMask(text, family);
-    element[key] = maskedBytes(bytes, mask);
+  return (element, text, place) => {
+    const { address, mask } = parseHostMask(text, place);
+    element[key] = address;
     element[`${key}Mask`] = mask;
   };
 }
@@ -82,12 +83,11 @@ const policy: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [word], place) {
-          if (word !== 'in' && word !== 'out') throw refused(place, `policy match: invalid dir "${word}"`);
+          if (word !== 'in' && word !== 'out') throw refused(place, `policy_match: invalid dir "${word}"`);
           listed('flags', word).set(info);
         },
         print: info => (listed('flags', 'in').has(info) ? 'in' : 'out'),
       },
-      required: true,
     },
     {
       name: 'pol',
@@ -135,6 +135,7 @@ const policy: ExtensionRow = {
         print: () => undefined,
       },
       repeats: true,
+      requires: ['strict'],
     },
     {
       // No option of its own: it stands for the elements of the policy.
@@ -148,6 +149,7 @@ const policy: ExtensionRow = {
     return list.map((element, i) => (i === 0 ? '' : ' --next') + printElement(element, family)).join('');
   },
   check(info, given) {
+    if (!given.has('dir')) throw incomplete('policy match: neither --dir in nor --dir out specified');
     const list = (info.elements as Info[] | undefined) ?? [];
     info.count = list.length;
     if (listed('flags', 'none').has(info)) {
@@ -157,17 +159,15 @@ const policy: ExtensionRow = {
     } else {
       info.count = Math.max(list.length, listed('flags', 'strict').has(info) ? 1 : 1);
     }
-    if (given.has('next') && !listed('flags', 'strict').has(info))
-      throw incomplete('policy match: multiple elements but no --strict');
-    if (!listed('flags', 'strict').has(info)) return;
     for (const [i, element] of (list.length === 0 ? [{}] : list).entries()) {
       const match = ((element as Info).match as string[] | undefined) ?? [];
-      if (match.length === 0)
+      if (listed('flags', 'strict').has(info) && match.length === 0)
         throw incomplete(
-          `policy match: empty policy element ${i}. --strict is in effect, but at least one of reqid, spi, proto, mode, tunnel-src or tunnel-dst is required.`,
+          `policy match: empty policy element ${i}. --strict is in effect, but at least one of reqid, spi, tunnel-src, tunnel-dst, proto or mode is required.`,
         );
-      if ((match.includes('source') || match.includes('destination')) && (element as Info).mode !== 'tunnel')
-        throw incomplete(`policy match: element ${i}: options --tunnel-src/dst are only valid in tunnel mode`);
+      const isTunnel = ((element as Info).mode === 'tunnel') !== listed('invert', 'mode').has(element as Info);
+      if ((match.includes('source') || match.includes('destination')) && !isTunnel)
+        throw incomplete('policy match: --tunnel-src/--tunnel-dst is only valid in tunnel mode');
     }
   },
 };

@@ -2,7 +2,6 @@ import type { Expression } from '../../nf_tables/expression.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import {
   type ExtensionRow,
-  guided,
   incomplete,
   type OptionPlace,
   refused,
@@ -10,7 +9,7 @@ import {
   type Value,
 } from '../extension.ts';
 import { compare } from '../native.ts';
-import { flag, listed, number, parseDecimalPorts, parseNumber, parsePorts, ports, shorthand } from '../values.ts';
+import { flag, listed, number, numbers, parsePorts, ports, resolvedPorts, shorthand } from '../values.ts';
 
 /* Matches on the ports and flags of transport protocols. */
 
@@ -56,7 +55,7 @@ function parseTcpFlags(text: string, place: OptionPlace): string[] {
     const name = word.toUpperCase();
     if (name === 'ALL') for (const flagName of Object.values(TCP_FLAGS)) found.add(flagName);
     else if (Object.hasOwn(TCP_FLAGS, name)) found.add(TCP_FLAGS[name]!);
-    else if (name !== 'NONE') throw refused(place, `Unknown TCP flag \`${word}'`);
+    else if (name !== 'NONE' && name !== '') throw refused(place, `Unknown TCP flag \`${word}'`);
   }
   return Object.values(TCP_FLAGS).filter(name => found.has(name));
 }
@@ -76,13 +75,21 @@ export const sport = {
   aliases: ['source-port'],
   value: ports('sourcePorts', SOURCE),
   invert: SOURCE,
+  twice: "Only one `--source-port' allowed",
 } as const;
 export const dport = {
   name: 'dport',
   aliases: ['destination-port'],
   value: ports('destinationPorts', DESTINATION),
   invert: DESTINATION,
+  twice: "Only one `--destination-port' allowed",
 } as const;
+
+/** One is a form of the other. */
+const FLAGS_TWICE = "Only one of `--syn' or `--tcp-flags'  allowed";
+/** The same of extensions whose options iptables' own option parser reads. */
+export const namedSport = { ...sport, twice: undefined, title: 'source-port' } as const;
+export const namedDport = { ...dport, twice: undefined, title: 'destination-port' } as const;
 
 const SYN_MASK = ['fin', 'syn', 'rst', 'ack'];
 
@@ -105,8 +112,9 @@ const tcp: ExtensionRow = {
       name: 'tcp-option',
       value: number('option', { min: 1, max: 255, hide: 0 }),
       invert: listed('invert', 'option'),
+      twice: "Only one `--tcp-option' allowed",
     },
-    { name: 'tcp-flags', value: tcpFlags, invert: listed('invert', 'flags') },
+    { name: 'tcp-flags', value: tcpFlags, invert: listed('invert', 'flags'), twice: FLAGS_TWICE },
     {
       name: 'syn',
       value: shorthand(info => {
@@ -115,6 +123,7 @@ const tcp: ExtensionRow = {
       }),
       invert: listed('invert', 'flags'),
       hidden: true,
+      twice: FLAGS_TWICE,
     },
   ],
   native(info, at) {
@@ -135,10 +144,9 @@ const tcp: ExtensionRow = {
   },
 };
 
-/** The expressions look at the header behind the first one, whatever it is: the rule must demand the protocol. */
-function requireProtocol(name: 'tcp' | 'udp', { protocol, protocolInverted }: Surroundings): void {
-  if (protocol !== IPPROTO[name] || protocolInverted)
-    throw incomplete(`${name.toUpperCase()} match requires '-p ${name}'`);
+/** The expressions look at the header behind the first one, whatever it is. iptables asks for `-p`, and does not see its `!`. */
+function requireProtocol(name: 'tcp' | 'udp', { protocol }: Surroundings): void {
+  if (protocol !== IPPROTO[name]) throw incomplete(`${name.toUpperCase()} match requires '-p ${name}'`);
 }
 
 interface TcpInfo {
@@ -195,8 +203,8 @@ const udp: ExtensionRow = {
   check: demands('UDP', 'udp', IPPROTO.udp),
   protocols: [IPPROTO.udp],
   options: [
-    { ...sport, value: ports('sourcePorts', SOURCE, parseDecimalPorts) },
-    { ...dport, value: ports('destinationPorts', DESTINATION, parseDecimalPorts) },
+    { ...namedSport, value: ports('sourcePorts', SOURCE, resolvedPorts) },
+    { ...namedDport, value: ports('destinationPorts', DESTINATION, resolvedPorts) },
   ],
   native(info, at) {
     const { sourcePorts, destinationPorts, invert } = info as TcpInfo;
@@ -247,9 +255,11 @@ const portAfter = (word: string, place: OptionPlace): number => {
 };
 
 function checkMultiport(place: Surroundings & OptionPlace): void {
-  if (place.protocolInverted) throw refused(place, 'multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP');
-  if (!PROTOCOLS_WITH_PORTS.includes(place.protocol))
+  const { protocol, protocolInverted } = place;
+  if (protocol === 0 && !protocolInverted)
     throw refused(place, "multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'");
+  if (protocolInverted || !PROTOCOLS_WITH_PORTS.includes(protocol))
+    throw refused(place, 'multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP');
 }
 
 const multiport: ExtensionRow = {
@@ -259,6 +269,7 @@ const multiport: ExtensionRow = {
     {
       name: 'sports',
       aliases: ['source-ports'],
+      title: 'source-ports',
       value: multiportValue('source'),
       invert: flag('invert'),
       excludes: ['dports', 'ports'],
@@ -266,6 +277,7 @@ const multiport: ExtensionRow = {
     {
       name: 'dports',
       aliases: ['destination-ports'],
+      title: 'destination-ports',
       value: multiportValue('destination'),
       invert: flag('invert'),
       excludes: ['sports', 'ports'],
@@ -286,12 +298,7 @@ const tcpmss: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [text], place) {
-          const parts = text!.split(':');
-          const [from = '', to = ''] = parts;
-          const first = from === '' && parts.length > 1 ? 0 : parseNumber(from, 0xffff);
-          const last = parts.length === 1 ? first : to === '' ? 0xffff : parseNumber(to, 0xffff);
-          if (first === undefined || last === undefined || parts.length > 2)
-            throw guided(place, `bad value for option "--mss" near "${text}", or out of range (0-65535).`);
+          const [first, last = first] = numbers(text!, 0xffffn, place).map(Number) as [number, number?];
           if (first > last) throw refused(place, 'tcpmss: invalid range given');
           info.mssMin = first;
           info.mssMax = last;

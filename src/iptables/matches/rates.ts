@@ -1,8 +1,8 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import { IptablesError } from '../error.ts';
 import { type ExtensionRow, guided, incomplete, type OptionRow, refused } from '../extension.ts';
-import { flag, listed, maskOf, NO_MASK, number, parseAddress, parseBig, present, text } from '../values.ts';
+import { parseHost } from '../option-hosts.ts';
+import { flag, listed, maskOf, NO_MASK, number, parseBig, present, text } from '../values.ts';
 
 /* Matches on rates, amounts and chances. */
 
@@ -20,8 +20,10 @@ export const DEFAULT_BURST = 5;
 /** `10/minute`: the rate and the seconds of its unit. The beginning of a unit's name is enough. */
 export function parseRate(word: string): { rate: number; seconds: number } | undefined {
   const [rateText, unit, ...more] = word.split('/');
-  if (more.length > 0 || rateText === undefined || !/^\d+/.test(rateText)) return undefined;
-  const rate = Number.parseInt(rateText, 10);
+  const digits = /^\s*[-+]?\d+/.exec(rateText ?? '')?.[0];
+  if (more.length > 0 || digits === undefined) return undefined;
+  // C's atoi keeps 32 bits; a negative number is a very large one.
+  const rate = Number(BigInt.asUintN(32, BigInt(digits)));
   if (unit === undefined) return { rate, seconds: 1 };
   const lower = unit.toLowerCase();
   const found = lower === '' ? undefined : UNITS.find(([name]) => name.startsWith(lower));
@@ -150,6 +152,7 @@ const statistic: ExtensionRow = {
       },
       invert: listed('flags', 'invert'),
       excludes: ['probability'],
+      requires: ['packet'],
     },
     {
       name: 'packet',
@@ -158,18 +161,15 @@ const statistic: ExtensionRow = {
         print: info => (info.mode === 'nth' ? String((info.packet as number | undefined) ?? 0) : undefined),
       },
       excludes: ['probability'],
+      requires: ['every'],
     },
   ],
   check(info, given) {
     if (info.mode !== 'nth' && !given.has('probability'))
       throw incomplete('--probability must be specified when using random mode');
-    if (info.mode === 'nth' && !given.has('every')) throw incomplete('--every must be specified when using nth mode');
-    if (info.mode === 'nth' && !given.has('packet'))
-      throw new IptablesError('statistic: option "--every" also requires "--packet".', {
-        argument: '--every',
-        guided: true,
-      });
-    if (info.mode === 'nth' && (info.packet as number) > (info.every as number))
+    if (info.mode === 'nth' && !given.has('every') && !given.has('packet'))
+      throw incomplete('--every and --packet must be specified when using nth mode');
+    if (info.mode === 'nth' && ((info.packet as number | undefined) ?? 0) > ((info.every as number | undefined) ?? 0))
       throw incomplete('the --packet p must be 0 <= p <= n-1');
     // iptables subtracts the two in either mode: they share their place in the structure with the probability.
     info.count =
@@ -196,18 +196,16 @@ const recent: ExtensionRow = {
       }),
     ),
     { name: 'seconds', value: number('seconds', { min: 1, hide: 0 }) },
-    { name: 'reap', value: present(listed('checkSet', 'reap')) },
+    { name: 'reap', value: present(listed('checkSet', 'reap')), requires: ['seconds'] },
     { name: 'hitcount', value: number('hitCount', { hide: 0 }) },
     { name: 'rttl', value: present(listed('checkSet', 'ttl')), excludes: ['set', 'remove'] },
-    { name: 'name', value: { ...text('name', 199), print: info => (info.name as string | undefined) ?? '' } },
+    { name: 'name', value: { ...text('name', 200), print: info => (info.name as string | undefined) ?? '' } },
     {
       name: 'mask',
       value: {
         words: 1,
         parse(info, [word], place) {
-          const mask = parseAddress(word!, place);
-          if (mask === undefined) throw guided(place, `bad value for option "--mask"`);
-          info.mask = mask;
+          info.mask = parseHost(word!, place);
         },
         print(info, { family }) {
           const mask = (info.mask as string | undefined) ?? maskOf(0, family);
@@ -241,11 +239,6 @@ const recent: ExtensionRow = {
   check(_info, given) {
     if (!RECENT_VERBS.some(verb => given.has(verb)))
       throw incomplete("recent: you must specify one of `--set', `--rcheck' `--update' or `--remove'");
-    if (given.has('reap') && !given.has('seconds'))
-      throw new IptablesError('recent: option "--reap" also requires "--seconds".', {
-        argument: '--reap',
-        guided: true,
-      });
   },
 };
 

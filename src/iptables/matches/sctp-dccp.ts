@@ -1,6 +1,6 @@
 import { type ExtensionRow, refused, type Value } from '../extension.ts';
-import { counting, listed, number, parseDecimalPorts, parsePorts } from '../values.ts';
-import { dport, sport } from './ports.ts';
+import { counting, listed, number, parsePorts, resolvedPorts } from '../values.ts';
+import { dport, namedDport, namedSport, sport } from './ports.ts';
 
 /* Matches on SCTP and DCCP: ports, chunks and types of packets. */
 
@@ -64,14 +64,14 @@ const chunkTypes: Value = counting(listed('flags', 'chunks'), {
     let map = new Uint8Array(CHUNKMAP_BYTES);
     const flagInfo = Buffer.from(NO_CHUNK_FLAGS, 'hex');
     let count = 0;
-    for (const word of text!.split(',')) {
+    for (const word of text!.split(',').filter(Boolean)) {
       const [name = '', letters] = word.split(':');
       const upper = name.toUpperCase();
       if (upper === 'ALL') map.fill(0xff);
       else if (upper === 'NONE') map = new Uint8Array(CHUNKMAP_BYTES);
       else {
         const chunk = Object.hasOwn(CHUNKS, upper) ? CHUNKS[upper]! : undefined;
-        if (chunk === undefined) throw refused(place, `Unknown sctp chunk type \`${name}'`);
+        if (chunk === undefined) throw refused(place, `Unknown sctp chunk \`${name}'`);
         const word32 = (chunk >> 5) * 4 + ((chunk & 31) >> 3);
         map[word32]! |= 1 << (chunk & 7);
         if (letters === undefined) continue;
@@ -137,7 +137,13 @@ const sctp: ExtensionRow = {
   options: [
     { ...sport, value: flaggedPorts('sourcePorts', 'source-ports') },
     { ...dport, value: flaggedPorts('destinationPorts', 'destination-ports') },
-    { name: 'chunk-types', value: chunkTypes, invert: listed('invert', 'chunks') },
+    {
+      name: 'chunk-types',
+      value: chunkTypes,
+      invert: listed('invert', 'chunks'),
+      twice: "Only one `--chunk-types' allowed",
+      lacking: '--chunk-types requires two args',
+    },
   ],
 };
 
@@ -149,7 +155,7 @@ const dccpTypes: Value = counting(listed('flags', 'types'), {
   words: 1,
   parse(info, [text], place) {
     let bits = 0;
-    for (const word of text!.split(',')) {
+    for (const word of text!.split(',').filter(Boolean)) {
       const upper = word.toUpperCase();
       const type = DCCP_TYPES.indexOf(upper);
       if (upper === 'INVALID') bits |= DCCP_INVALID;
@@ -169,8 +175,8 @@ const dccp: ExtensionRow = {
   revision: 0,
   protocols: [IPPROTO.dccp],
   options: [
-    { ...sport, value: flaggedPorts('sourcePorts', 'source-ports', parseDecimalPorts) },
-    { ...dport, value: flaggedPorts('destinationPorts', 'destination-ports', parseDecimalPorts) },
+    { ...namedSport, value: flaggedPorts('sourcePorts', 'source-ports', resolvedPorts) },
+    { ...namedDport, value: flaggedPorts('destinationPorts', 'destination-ports', resolvedPorts) },
     { name: 'dccp-types', value: dccpTypes, invert: listed('invert', 'types') },
     {
       name: 'dccp-option',

@@ -12,39 +12,44 @@ const LAST_DATE = 0x7fffffff;
 
 /** A date, of which all but the year may be left out. */
 function parseDate(word: string, place: OptionPlace): number {
-  const found = /^(\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2})(?:T(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}))?)?)?)?)?$/.exec(word);
-  if (found === null)
-    throw refused(place, `xt_time: Invalid date "${word}" specified. Should be YYYY[-MM[-DD[Thh[:mm[:ss]]]]]`);
+  const found = /^(\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2})(?:T(?:(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}))?)?)?)?)?)?$/.exec(
+    word,
+  );
+  if (found === null) throw refused(place, `Invalid date "${word}" specified. Should be YYYY[-MM[-DD[Thh[:mm[:ss]]]]]`);
   const [year, month = 1, day = 1, hour = 0, minute = 0, second = 0] = found
     .slice(1)
     .map(part => (part === undefined ? undefined : Number(part)));
   const time = Date.UTC(year!, month - 1, day, hour, minute, second) / 1000;
   if (
     year! < 1970 ||
+    year! > 2038 ||
     month > 12 ||
     day > 31 ||
-    hour > 24 ||
+    hour > 23 ||
     minute > 59 ||
     second > 59 ||
     time < 0 ||
     time > 0xffffffff
   )
-    throw refused(place, `xt_time: Invalid date "${word}" specified. Should be YYYY[-MM[-DD[Thh[:mm[:ss]]]]]`);
+    throw refused(place, `Invalid date "${word}" specified. Should be YYYY[-MM[-DD[Thh[:mm[:ss]]]]]`);
   return time;
 }
 
 const printDate = (seconds: number): string => new Date(seconds * 1000).toISOString().slice(0, 19);
 
+/** `hh:mm` or `hh:mm:ss`. The message has what is left from the part that is wrong. */
 function parseDayTime(word: string, place: OptionPlace): number {
-  const found = /^(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?$/.exec(word);
-  const [hours, minutes, seconds = 0] =
-    found?.slice(1).map(part => (part === undefined ? undefined : Number(part))) ?? [];
-  if (hours === undefined || hours > 23 || minutes! > 59 || seconds > 59)
-    throw refused(
-      place,
-      `xt_time: invalid time "${word}" specified, should be hh:mm[:ss] format and within the boundaries`,
-    );
-  return hours * 3600 + minutes! * 60 + seconds;
+  const parts = word.split(':');
+  const seconds = parts.slice(0, 3).reduce((sum, part, i) => {
+    const value = /^\+?\d*$/.test(part) ? Number(part) : Number.NaN;
+    if (!(value <= (i === 0 ? 23 : 59)) || parts.length < 2 || (i === 2 && parts.length > 3))
+      throw refused(
+        place,
+        `invalid time "${parts.slice(i).join(':')}" specified, should be hh:mm[:ss] format and within the boundaries`,
+      );
+    return sum * 60 + value;
+  }, 0);
+  return parts.length === 2 ? seconds * 60 : seconds;
 }
 
 const two = (value: number): string => String(value).padStart(2, '0');
@@ -63,7 +68,7 @@ function days(
     words: 1,
     parse(info, [word], place) {
       let bits = 0;
-      for (const part of word!.split(',')) bits |= 2 ** parseDay(part, place);
+      for (const part of word === '' ? [] : word!.split(',')) bits |= (2 ** parseDay(part, place)) & all;
       info[key] = (place.inverted ? ~bits & all : bits) >>> 0;
     },
     print(info) {
@@ -84,8 +89,10 @@ const monthDays = days(
   31,
   ALL_MONTHDAYS,
   (word, place) => {
-    const day = parseNumber(word, 31);
-    if (day === undefined || day === 0) throw refused(place, `${word} is an invalid day of month`);
+    // iptables looks at two letters of each day.
+    const begun = word.slice(0, 2);
+    const day = begun === '' ? 0 : parseNumber(begun, 31);
+    if (day === undefined) throw refused(place, `${begun} is not a valid day for --monthdays`);
     return day;
   },
   String,
@@ -95,11 +102,14 @@ const weekDays = days(
   7,
   ALL_WEEKDAYS,
   (word, place) => {
+    // iptables looks at three letters of each day. A number that is no day is none.
     const begun = word.slice(0, 3);
-    const named = begun.length < 2 ? -1 : WEEKDAYS.findIndex(name => name.startsWith(begun));
-    const day = /^[1-7]$/.test(word) ? Number(word) : named + 1;
-    if (day === 0) throw refused(place, `${word} is not a valid day specifier`);
-    return day;
+    const named = begun.length < 2 ? 0 : WEEKDAYS.findIndex(name => name.startsWith(begun)) + 1;
+    const day = named > 0 ? named : begun === '' ? 0 : parseNumber(begun.replace('-', ''), 999);
+    if (day === undefined) throw refused(place, `${begun} is not a valid day specifier`);
+    if (day === 0) throw refused(place, 'No, the week does NOT begin with Sunday.');
+    // C shifts by the lower five bits of a number.
+    return (begun[0] === '-' ? -day : day) & 31;
   },
   day => WEEKDAYS[day - 1]!,
 );
@@ -159,6 +169,21 @@ const time: ExtensionRow = {
       },
     },
     { name: 'kerneltz', value: present(listed('flags', 'local-time')), excludes: ['utc'] },
+    {
+      name: 'localtz',
+      value: {
+        words: 0,
+        parse(info, _words, { warnings }) {
+          warnings.push(
+            'WARNING: --localtz is being replaced by --kerneltz, since "local" is ambiguous. Note the kernel timezone has caveats - see manpage for details.',
+          );
+          listed('flags', 'local-time').set(info);
+        },
+        print: () => undefined,
+      },
+      excludes: ['utc'],
+      hidden: true,
+    },
     { name: 'contiguous', value: present(listed('flags', 'contiguous')) },
     {
       name: 'utc',

@@ -1,9 +1,10 @@
 import { XT_TCPMSS_CLAMP_PMTU } from '../../linux/xt_TCPMSS.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import { type ExtensionRow, incomplete, type OptionPlace, refused, type Value } from '../extension.ts';
-import { DSCP_CLASSES, TOS_NAMES } from '../traffic-classes.ts';
+import { parsePrefix } from '../option-hosts.ts';
+import { parseDscpClass, parseTos } from '../traffic-classes.ts';
 import { hex, listed, number, parseNumber, present } from '../values.ts';
-import { numberFor, parseBounded, parsePrefix } from './values.ts';
+import { numberFor, parseBounded } from './values.ts';
 
 /* The targets that change fields of headers. */
 
@@ -48,9 +49,7 @@ const DSCP: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [word], place) {
-          const value = DSCP_CLASSES.get(word!.toUpperCase());
-          if (value === undefined) throw refused(place, `Invalid DSCP value \`${word}'`);
-          info.dscp = value;
+          info.dscp = parseDscpClass(word!, place);
         },
         print: () => undefined,
       },
@@ -63,23 +62,10 @@ const DSCP: ExtensionRow = {
   },
 };
 
-/** `0x10`, `0x10/0x3f`, or a name. */
 const tos: Value = {
   words: 1,
   parse(info, [text], place) {
-    const [value, mask, ...more] = text!.split('/');
-    const number = parseNumber(value!, 255);
-    if (number === undefined) {
-      const named = TOS_NAMES.get(text!.toLowerCase());
-      if (named === undefined) throw refused(place, `Symbolic name "${text}" is unknown`);
-      info.value = named;
-      info.mask = 0x3f;
-      return;
-    }
-    const bits = mask === undefined ? 255 : parseNumber(mask, 255);
-    if (bits === undefined || more.length > 0) throw refused(place, `Illegal value: "${text}"`);
-    info.value = number;
-    info.mask = bits;
+    Object.assign(info, parseTos(text!, place));
   },
   print: info => `${hex((info.value as number | undefined) ?? 0, 2)}/${hex((info.mask as number | undefined) ?? 0, 2)}`,
 };

@@ -1,7 +1,8 @@
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import { type ExtensionRow, type Flag, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
-import { add, hex, listed, number, present } from '../values.ts';
-import { cut, markAndMask, numberFor, parseBounded, prefixMask, slashed } from './values.ts';
+import { prefixMask } from '../option-hosts.ts';
+import { add, hex, listed, number, present, restOf } from '../values.ts';
+import { cut, markAndMask, numberFor, parseBounded, slashed } from './values.ts';
 
 /* The targets that mark packets and connections. */
 
@@ -184,13 +185,18 @@ const tuple: Value = {
   words: 1,
   parse(info, [text], place) {
     const all = place.family === 'ipv4' ? '255.255.255.255' : 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff';
-    for (const word of text!.split(',')) {
-      if (!Object.hasOwn(TUPLE, word)) throw refused(place, `Bad type "${word}"`);
+    if (text === '')
+      throw refused(place, '"--hmark-tuple" requires a list of types with no spaces, e.g. src,dst,sport,dport,proto');
+    for (const [i, word] of text!.split(',').entries()) {
+      if (!Object.hasOwn(TUPLE, word)) throw refused(place, `Bad type "${restOf(text!, i)}"`);
       TUPLE[word]!(info, all);
     }
   },
   print: info => (listed('flags', 'ct').has(info) ? 'ct' : undefined),
 };
+
+/** What says nothing about the parts of the packet that the mark comes from. */
+const HMARK_NUMBERS = ['modulus', 'random', 'offset'];
 
 const HMARK: ExtensionRow = {
   name: 'HMARK',
@@ -221,6 +227,8 @@ const HMARK: ExtensionRow = {
       throw incomplete('you cannot use --hmark-spi-mask and --hmark-?port-mask,at the same time');
     if (flags.has('spi') && (flags.has('source-port') || flags.has('destination-port')))
       throw incomplete('you cannot use --hmark-spi and --hmark-?port,at the same time');
+    if ([...flags].every(flag => HMARK_NUMBERS.includes(flag)))
+      throw incomplete('you have to specify --hmark-tuple at least');
   },
 };
 

@@ -1,8 +1,8 @@
 import { formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import { type ExtensionRow, type OptionPlace, type OptionRow, refused, type Value } from '../extension.ts';
+import { parsePrefix } from '../option-hosts.ts';
 import { add, lengthOfMask, listed, maskOf, parseAddress, parseNumber, present } from '../values.ts';
-import { parsePrefix } from './values.ts';
 
 /* The targets that translate addresses and ports. */
 
@@ -16,12 +16,12 @@ function portOf(word: string, place: OptionPlace): number | undefined {
 /** `80`, `80-90`, `http`, or `80-90/100`, where 100 is the port that 80 becomes. */
 function parsePorts(info: Info, text: string, place: OptionPlace): void {
   if (!WITH_PORTS.includes(place.protocol)) throw refused(place, 'Need TCP, UDP, SCTP or DCCP with port specification');
-  if (text.includes(':')) throw refused(place, 'Invalid port:port syntax - use dash');
   add(info, 'flags', 'ports-specified');
   const [first, rest] = leadingPort(text, place);
   info.port = first;
   info.lastPort = first;
   if (rest === '') return;
+  if (rest.startsWith(':')) throw refused(place, 'Invalid port:port syntax - use dash');
   if (!rest.startsWith('-')) throw refused(place, `Garbage after port value: \`${rest}'`);
   // The end of a range has no name.
   if (!/^\s*\+?\d/.test(rest.slice(1))) throw refused(place, `Port \`${rest.slice(1)}' not valid`);

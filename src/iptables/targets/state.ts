@@ -138,10 +138,14 @@ const MICROSECONDS: Readonly<Record<string, number>> = {
 const duration = (key: string, what: string, print: (info: Info) => number): Value => ({
   words: 1,
   parse(info, [text], place) {
-    const [, number, unit] = /^([0-9]*\.?[0-9]+)([a-z]*)$/.exec(text!) ?? [];
-    if (number === undefined || !Object.hasOwn(MICROSECONDS, unit!))
-      throw refused(place, `RATEEST: bad ${what} value "${text}"`);
-    info[key] = Math.trunc(Number(number) * MICROSECONDS[unit!]!);
+    const [, number, unit] = /^\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?)(.*)$/i.exec(text!) ?? [];
+    const factor = Object.hasOwn(MICROSECONDS, unit?.toLowerCase() ?? '')
+      ? MICROSECONDS[unit!.toLowerCase()]
+      : undefined;
+    if (number === undefined || factor === undefined) throw refused(place, `RATEEST: bad ${what} value "${text}"`);
+    // C keeps the lower 32 bits, and none of what is larger than 64.
+    const time = Math.trunc(Number(number) * factor);
+    info[key] = Math.abs(time) < 2 ** 63 ? Number(BigInt.asUintN(32, BigInt(time))) : 0;
   },
   print: info => durationText(print(info)),
 });
@@ -164,7 +168,7 @@ const RATEEST: ExtensionRow = {
   // Microseconds, until all options are read.
   initial: () => ({ interval: 0, ewmaLog: 0 }),
   options: [
-    { name: 'rateest-name', value: cut('name', 16) },
+    { name: 'rateest-name', value: cut('name', 16), required: true },
     { name: 'rateest-interval', value: duration('interval', 'interval', rateestInterval) },
     { name: 'rateest-ewmalog', value: duration('ewmaLog', 'ewmalog', rateestAverage) },
   ],

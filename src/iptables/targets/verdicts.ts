@@ -1,11 +1,10 @@
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import { type ExtensionRow, guided, incomplete, refused, type Value } from '../extension.ts';
-import { listed, number, parseNumber, present } from '../values.ts';
-import { beginningOf, cut, host, logged, markAndMask, numberFor, slashed } from './values.ts';
+import { type ExtensionRow, refused, type Value } from '../extension.ts';
+import { host } from '../option-hosts.ts';
+import { listed, number, numbers, parseNumber, present, resolvedPort } from '../values.ts';
+import { beginningOf, cut, logged, markAndMask, numberFor, slashed } from './values.ts';
 
 /* The targets that end a packet's way, send it elsewhere, or tell somebody of it. */
-
-const U32 = 0xffffffff;
 
 const REJECT4 = [
   ['icmp-net-unreachable', 'net-unreach'],
@@ -167,17 +166,8 @@ const TRACE: ExtensionRow = {
 const balance: Value = {
   words: 1,
   parse(info, [text], place) {
-    const parts = text!.split(':');
-    if (parts.length === 1 && parseNumber(text!, 0xffff) !== undefined) throw refused(place, `Bad range "${text}"`);
-    const bound = (part: string, absent: number, near: string): number => {
-      const value = part === '' ? absent : parseNumber(part, 0xffff);
-      if (value === undefined)
-        throw guided(place, `bad value for option "--${place.option}" near "${near}", or out of range (0-65535).`);
-      return value;
-    };
-    const first = bound(parts[0]!, 0, text!);
-    const last = bound(parts[1]!, 0xffff, parts.slice(1).join(':'));
-    if (parts.length > 2) throw guided(place, `Too many components for option "--${place.option}" (max: 2)`);
+    const [first, last] = numbers(text!, 0xffffn, place).map(Number) as [number, number?];
+    if (last === undefined) throw refused(place, `Bad range "${text}"`);
     if (first >= last) throw refused(place, `${first} should be less than ${last}`);
     info.queue = first;
     info.queues = (last - first + 1) & 0xffff;
@@ -203,12 +193,8 @@ const NFQUEUE: ExtensionRow = {
     },
     { name: 'queue-balance', value: balance, excludes: ['queue-num'] },
     { name: 'queue-bypass', value: present(listed('flags', 'bypass')) },
-    { name: 'queue-cpu-fanout', value: present(listed('flags', 'cpu-fanout')) },
+    { name: 'queue-cpu-fanout', value: present(listed('flags', 'cpu-fanout')), requires: ['queue-balance'] },
   ],
-  check(_, given) {
-    if (given.has('queue-cpu-fanout') && !given.has('queue-balance'))
-      throw incomplete('NFQUEUE: option "--queue-cpu-fanout" also requires "--queue-balance".\n');
-  },
 };
 
 const TPROXY: ExtensionRow = {
@@ -221,9 +207,7 @@ const TPROXY: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [word], place) {
-          const port = parseNumber(word!, U32) ?? place.names.services().byName.get(word!);
-          if (port === undefined) throw refused(place, `Port "${word}" does not resolve to anything.\n`);
-          info.port = port & 0xffff;
+          info.port = resolvedPort(word!, place);
         },
         print: info => String(info.port ?? 0),
       },

@@ -1,6 +1,6 @@
 import type { Statement } from '../../nft/statements/registry.ts';
-import { cutText } from '../targets/values.ts';
 import { LOG_LEVELS, levelOf } from '../targets/verdicts.ts';
+import { cutText } from '../values.ts';
 import { dscp } from './matches.ts';
 import { ct, meta, payload, type Translation } from './translation.ts';
 
