@@ -1,6 +1,6 @@
 import { checkInterface } from './addresses.ts';
 import type { ArgumentOptions, Command } from './command.ts';
-import { IptablesError } from './error.ts';
+import { IptablesError, PROGRAM } from './error.ts';
 import { type ExtensionRow, guided, type OptionPlace, refused, type Surroundings } from './extension.ts';
 import {
   type CommandName,
@@ -21,9 +21,9 @@ import {
   chainName,
   counter,
   type GivenAddresses,
-  LONGEST_CHAIN,
-  refuseChainName,
   refuseInterfaces,
+  refuseLongName,
+  refuseNewName,
   ruleNumber,
 } from './rule-checks.ts';
 
@@ -276,7 +276,7 @@ class ArgumentParser {
       }
       case 'N': {
         const chain = argument();
-        refuseChainName(chain, this.#options.family);
+        refuseNewName(chain, this.#options.family);
         this.#begin(row, word, chain);
         break;
       }
@@ -350,7 +350,7 @@ class ArgumentParser {
         const name = argument();
         if (this.#inverted) throw new IptablesError('unexpected ! flag before --table', { argument: word });
         if (this.#options.restoring !== undefined)
-          throw new IptablesError('The -t option cannot be used in iptables-restore.', { argument: word });
+          throw new IptablesError(`The -t option cannot be used in ${PROGRAM}.\n`, { argument: word });
         command.table = name;
         rule.table = name;
         break;
@@ -500,10 +500,7 @@ class ArgumentParser {
     const illegal = illegalOption(this.#seen, commands, command.number !== undefined);
     if (illegal !== undefined)
       throw new IptablesError(`Illegal option \`-${illegal}' with this command`, { argument: `-${illegal}` });
-    if (chain !== undefined && Buffer.byteLength(chain) > LONGEST_CHAIN)
-      throw new IptablesError(`chain name \`${chain}' too long (must be under ${LONGEST_CHAIN + 1} chars)`, {
-        argument: chain,
-      });
+    if (chain !== undefined) refuseLongName(chain);
     if (RULE_COMMANDS.has(command.command)) refuseInterfaces(rule);
     return command;
   }

@@ -156,10 +156,7 @@ class Change {
     for (const chain of chains) {
       // Otherwise the kernel would take the rules of the chain away with it.
       if (chain.rules.length > 0 || chain.use > 0)
-        throw new IptablesError(` CHAIN_DEL failed (Device or resource busy): chain ${chain.name}`, {
-          exitCode: 4,
-          argument: chain.name,
-        });
+        throw this.#state.refusal('CHAIN_DEL', 'EBUSY', `chain ${chain.name}`);
       this.#state.deleteChain(this.#table, chain);
     }
     if (only !== undefined) return;

@@ -14,12 +14,16 @@ export interface IptablesErrorDetails {
   brief?: true;
   /** What iptables prints in a line of its own before the message. */
   warning?: string;
+  /** iptables prints the message alone behind that, although the line is known. */
+  whole?: true;
   /** What was thrown first. */
   cause?: unknown;
 }
 
 /** The version of iptables whose messages these are. */
 const VERSION = 'v1.8.9 (nf_tables)';
+/** Stands in messages for the name that the program was called by. */
+export const PROGRAM = '\0';
 
 /**
  * Words that iptables would refuse. The message is that of iptables 1.8.9 without its name and version.
@@ -44,14 +48,16 @@ export class IptablesError extends Error {
   readonly #printed: string;
   readonly #warning: string;
   readonly #prefix: 'version' | 'name' | 'none';
+  readonly #whole: boolean;
 
   constructor(message: string, details: IptablesErrorDetails = {}) {
-    const lines = message.trim().split('\n').map(printable);
+    const lines = message.replaceAll(PROGRAM, 'iptables-restore').trim().split('\n').map(printable);
     super(lines.join('\n'), details.cause === undefined ? undefined : { cause: details.cause });
     this.exitCode = details.exitCode ?? 2;
     this.argument = details.argument;
     this.#printed = details.guided === true ? `${message}\n` : message;
     this.#warning = details.warning === undefined ? '' : `${details.warning}\n`;
+    this.#whole = details.whole === true;
     this.#prefix = details.bare ? 'none' : details.brief ? 'name' : 'version';
   }
 
@@ -67,10 +73,10 @@ export class IptablesError extends Error {
   }
 
   #refusal(program: string): string {
-    const printed = this.#printed;
+    const printed = this.#printed.replaceAll(PROGRAM, program);
     const beginning =
       this.#prefix === 'version' ? `${program} ${VERSION}: ` : this.#prefix === 'name' ? `${program}: ` : '';
-    if (this.#prefix === 'name' && this.line !== undefined)
+    if (this.#prefix === 'name' && this.line !== undefined && !this.#whole)
       return `${program}: line ${this.line} failed: ${printed.replace(" Run `dmesg' for more information.", '')}\n`;
     const message = printed === '' ? '' : `${this.#warning}${beginning}${printed}\n`;
     const at = this.line === undefined ? '' : `Error occurred at line: ${this.line}\n`;

@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { BatchError, isArgumentError, type NetlinkError, typeError } from '../errors.ts';
+import { BatchError, isArgumentError, typeError } from '../errors.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
 import { retry } from '../netlink/retry.ts';
 import { Names } from '../nft/names.ts';
@@ -246,11 +246,17 @@ function newerNeeded(error: Error, { older }: Revisions): Error {
 /** The kernel's refusals as iptables tells them. */
 function explained(error: unknown, state: RulesetState, missing?: MissingExtension): unknown {
   if (!(error instanceof BatchError)) return error;
+  const codes = new Map(error.failures.map(({ index, code }) => [index, code]));
+  // Chains that lead to each other are refused anew with each further rule of the table, which BatchError leaves out.
+  const [loop] = error.failures.filter(({ code }) => code === 'EMLINK');
+  if (loop !== undefined)
+    for (const [index, { operation, table }] of state.origins.entries())
+      if (index > loop.index && operation.startsWith('RULE') && table === state.origins[loop.index]!.table)
+        codes.set(index, codes.get(index) ?? loop.code);
   const lines: string[] = [];
   let first: number | undefined;
-  for (const failure of error.failures) {
-    const origin = state.origins[failure.index];
-    const code = (failure as NetlinkError).code;
+  for (const [index, code] of [...codes].sort(([a], [b]) => a - b)) {
+    const origin = state.origins[index];
     const what = origin?.chain === undefined ? `table ${origin?.table}` : `chain ${origin.chain}`;
     const subject = origin?.operation.startsWith('RULE') ? `rule in ${what}` : what;
     first ??= origin?.line;

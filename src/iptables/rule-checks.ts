@@ -7,7 +7,7 @@ import { parseNumber } from './values.ts';
 /* Addresses, names and numbers of a command, and what goes together in one. */
 
 /** Longer names of chains are refused. */
-export const LONGEST_CHAIN = 28;
+const LONGEST_CHAIN = 28;
 /** Words after -j that no chain may have. */
 const RESERVED: ReadonlySet<string> = new Set(['', 'ACCEPT', 'DROP', 'RETURN', 'QUEUE', 'standard']);
 const LARGEST_NUMBER = 0x7fffffff;
@@ -106,11 +106,26 @@ export function counter(text: string, what: string): bigint {
 
 const MOST = (1n << 64n) - 1n;
 
-/** Refuses the names that a new chain may not have. */
-export function refuseChainName(chain: string, family: IptablesFamily): void {
+/** Refuses the names that no chain may have. */
+export function refuseChainName(chain: string): void {
   if (/^[-!]/.test(chain))
     throw new IptablesError(`chain name not allowed to start with \`${chain[0]}'`, { argument: chain });
-  if (RESERVED.has(chain) || findTarget(chain, family) !== undefined)
-    throw new IptablesError('chain name may not clash with target name', { argument: chain });
+  if (RESERVED.has(chain)) throw new IptablesError('chain name may not clash with target name', { argument: chain });
   if (/\s/.test(chain)) throw new IptablesError(`Invalid chain name \`${chain}'`, { argument: chain });
+  refuseLongName(chain);
+}
+
+/** Refuses the names that a command may not give to a new chain. */
+export function refuseNewName(chain: string, family: IptablesFamily): void {
+  if (!/^[-!]/.test(chain) && findTarget(chain, family) !== undefined)
+    throw new IptablesError('chain name may not clash with target name', { argument: chain });
+  refuseChainName(chain);
+}
+
+/** Refuses a name that is too long. */
+export function refuseLongName(chain: string): void {
+  if (Buffer.byteLength(chain) > LONGEST_CHAIN)
+    throw new IptablesError(`chain name \`${chain}' too long (must be under ${LONGEST_CHAIN + 1} chars)`, {
+      argument: chain,
+    });
 }

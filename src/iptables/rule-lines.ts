@@ -139,7 +139,7 @@ class LineForm {
         continue;
       }
       const stop = wordEnd(text, at, end);
-      if (stop < 0) return -1;
+      if (stop < 0 || stop - at > LONGEST_WORD) return -1;
       this.#changed[changes] = slot;
       this.#places[2 * changes] = at;
       this.#places[2 * changes + 1] = stop;
@@ -163,6 +163,8 @@ class LineForm {
   }
 }
 
+/** Longer words are read with their line, which may refuse them. */
+const LONGEST_WORD = 300;
 const BRACKET = 0x5b;
 const SPACE = 0x20;
 const TAB = 0x09;

@@ -7,6 +7,7 @@ import { BUILT_IN, type BuiltInChain, builtInChain, FAMILIES } from './built-in.
 import { compileRule } from './compile.ts';
 import { decompileRule } from './decompile.ts';
 import { IptablesError } from './error.ts';
+import { errorText } from './error-texts.ts';
 import type { IptablesCounters, IptablesFamily, IptablesRule } from './model.ts';
 import { withOlder } from './revisions.ts';
 
@@ -210,10 +211,14 @@ export class RulesetState {
   append(rule: IptablesRule): void {
     const chain = this.existing(rule.table, rule.chain);
     this.checkTarget(rule);
-    this.transaction.add({ rule: this.written(rule) });
+    const written = this.written(rule);
+    if (this.keepsRules) {
+      const id = this.nextId();
+      this.transaction.add({ rule: { ...written, id } });
+      chain.rules.push({ rule, id });
+    } else this.transaction.add({ rule: written });
     this.note('RULE_APPEND', rule.table, rule.chain);
     chain.appended++;
-    if (this.keepsRules) chain.rules.push({ rule });
   }
 
   /** Appends a rule whose message was written before. */
@@ -244,18 +249,17 @@ export class RulesetState {
 
   /** Puts a rule in the place of another one. */
   replace(rule: IptablesRule, old: StateRule): void {
-    if (old.handle === undefined)
-      throw new IptablesError(` RULE_REPLACE failed (Invalid argument): rule in chain ${rule.chain}`, { exitCode: 4 });
+    if (old.handle === undefined) throw this.refusal('RULE_REPLACE', 'EINVAL', `rule in chain ${rule.chain}`);
     this.transaction.replace({ rule: { ...this.written(rule), handle: old.handle } });
     this.note('RULE_REPLACE', rule.table, rule.chain);
     old.rule = rule;
   }
 
   remove(table: string, chain: StateChain, old: StateRule): void {
-    const place = { family: FAMILIES[this.family], table, chain: chain.name };
-    this.transaction.delete({
-      rule: old.handle === undefined ? { ...place, id: old.id! } : { ...place, handle: old.handle },
-    } as never);
+    const { handle } = old;
+    // A rule of the same transaction has no handle yet.
+    if (handle === undefined) throw this.refusal('RULE_DELETE', 'EINVAL', `rule in chain ${chain.name}`);
+    this.transaction.delete({ rule: { family: FAMILIES[this.family], table, chain: chain.name, handle } });
     this.note('RULE_DELETE', table, chain.name);
     chain.rules.splice(chain.rules.indexOf(old), 1);
     chain.use--;
@@ -311,6 +315,14 @@ export class RulesetState {
   /** A number for a rule that others of the transaction stand beside. */
   nextId(): number {
     return this.#nextId++;
+  }
+
+  /** An error that the kernel would give, in the words in which iptables tells those. */
+  refusal(operation: string, code: string, subject: string): IptablesError {
+    const at = this.line === undefined ? ' ' : `\nline ${this.line}: `;
+    const error = new IptablesError(`${at}${operation} failed (${errorText(code)}): ${subject}`, { exitCode: 4 });
+    error.line = this.line;
+    return error;
   }
 
   note(operation: string, table: string, chain?: string): void {

@@ -2,10 +2,10 @@ import { checkObject, checkOneOf } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import { Names } from '../nft/names.ts';
 import { parseArguments } from './arguments.ts';
-import { builtInChain, isTable } from './built-in.ts';
+import { builtInChain } from './built-in.ts';
 import { IptablesError } from './error.ts';
 import type { IptablesChain, IptablesFamily, IptablesRuleset, IptablesTable } from './model.ts';
-import { readText } from './restore.ts';
+import { countersOf, readText } from './restore.ts';
 import { rulesetText } from './save.ts';
 
 /** How a text of iptables-save is read. */
@@ -46,6 +46,8 @@ export function parseIptables(text: string, options: ParseIptablesOptions = {}):
   }
 }
 
+const isNumeric = (word: string): boolean => /^\s*[-+]?\d/.test(word);
+
 function parse(text: string, family: IptablesFamily, names: Names): IptablesRuleset {
   const tables: IptablesTable[] = [];
   let chains = new Map<string, IptablesChain>();
@@ -64,8 +66,6 @@ function parse(text: string, family: IptablesFamily, names: Names): IptablesRule
       text,
       {
         table(name) {
-          if (!isTable(name))
-            throw new IptablesError(`table '${name}' does not exist`, { exitCode: 3, argument: name });
           chains = new Map();
           tables.push({ name, chains: [] });
         },
@@ -82,7 +82,7 @@ function parse(text: string, family: IptablesFamily, names: Names): IptablesRule
           else if (command.command !== 'append')
             throw new IptablesError('only -A, -N and -P have a place in rules as data', { argument: words[0] });
           for (const rule of command.command === 'append' ? command.rules : []) {
-            if (counters !== undefined) rule.counters ??= counters;
+            if (counters?.every(isNumeric)) rule.counters ??= countersOf(counters);
             begin(table, rule.chain).rules.push(rule);
           }
         },

@@ -91,6 +91,20 @@ const COMMANDS: Record<IptablesFamily, readonly string[]> = {
   ],
 };
 
+/** Words that are wrong, what is not there, and what the kernel refuses: iptables looks at the words of a whole table first. */
+const WRONG_TEXTS: readonly string[] = [
+  '*filter\n-A INPUT -j NOSUCH\nCOMMIT\n',
+  '*filter\n-A INPUT -j NOSUCH\n-A INPUT --nosuch\nCOMMIT\n',
+  '*filter\n-A NOSUCH\nCOMMIT\n',
+  '*filter\n-A NOSUCH\n',
+  '*filter\n:INPUT REJECT [0:0]\nCOMMIT\n',
+  '*filter\n:RETURN - [0:0]\nCOMMIT\n',
+  '*filter\n-A INPUT -m tcp\n-A INPUT -i lo\n-A INPUT -m udp\nCOMMIT\n',
+  '*filter\n:U -\n:V -\n-A U -j V\n-A V -j U\n-A INPUT -j U\n-A OUTPUT -j ACCEPT\nCOMMIT\n',
+  '*filter\nCOMMIT\n-A INPUT\n',
+  '*nosuch\nCOMMIT\n',
+];
+
 kernelSuite('commands of iptables', () => {
   freshNamespaces();
   otherNamespaces();
@@ -98,6 +112,27 @@ kernelSuite('commands of iptables', () => {
   it.each(['ipv4', 'ipv6'] as const)('of %s print and leave what iptables-nft prints and leaves', family => {
     using ipt = Iptables.open({ netns, family });
     for (const line of COMMANDS[family]) compare(ipt, family, line);
+  });
+
+  it.each(WRONG_TEXTS)('rejects the text %j with ERR_IPTABLES as iptables-nft-restore does', text => {
+    const program = 'iptables-nft-restore';
+    const { status, stderr } = other.run(() => spawnSync(program, { input: text, encoding: 'utf8' }));
+    using ipt = Iptables.open({ netns });
+    let found = { status: 0, stderr: '' };
+    try {
+      ipt.sync.restore(text);
+    } catch (error) {
+      if (!(error instanceof IptablesError)) throw error;
+      found = { status: error.exitCode, stderr: error.text(program) };
+    }
+    expect(found).toEqual({ status, stderr });
+    expect(status).toBeGreaterThan(0);
+  });
+
+  it('puts a rule of a text before another one of the same text', async () => {
+    await using ipt = Iptables.open({ netns });
+    await ipt.restore('*filter\n-A INPUT -i a\n-A INPUT -i c\n-I INPUT 2 -i b\nCOMMIT\n');
+    expect((await ipt.run('-S INPUT')).stdout).toBe('-P INPUT ACCEPT\n-A INPUT -i a\n-A INPUT -i b\n-A INPUT -i c\n');
   });
 
   it('rejects what the kernel refuses with ERR_IPTABLES, and keeps its reason', async () => {
