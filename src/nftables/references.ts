@@ -20,6 +20,8 @@ export interface State {
 
 type Fields = Record<string, unknown>;
 interface KnownSet extends SetStates {
+  /** What errors call it. */
+  readonly word: 'set' | 'map';
   /** Where the text makes it. */
   readonly made?: Path;
   /** The declaration is wrong: nft does not look at its elements. */
@@ -61,7 +63,7 @@ export class References {
       if (flags.includes('anonymous')) continue;
       const kind = flags.includes('map') || flags.includes('object') ? 'map' : 'set';
       const states = (expressions ?? (expression === undefined ? [] : [expression])).map(stateName);
-      this.#setsOf(family, table).set(name, { kind, states, isDynamic: flags.includes('dynamic') });
+      this.#setsOf(family, table).set(name, { kind, states, isDynamic: flags.includes('dynamic'), word: kind });
     }
   }
 
@@ -108,7 +110,7 @@ export class References {
       } else if (kind === 'set' || kind === 'map') {
         const isDynamic = Array.isArray(object.flags) && object.flags.includes('dynamic');
         const states = ((object.stmt ?? []) as object[]).flatMap(state => Object.keys(state));
-        const known: KnownSet = { kind, states, isDynamic, made: at };
+        const known: KnownSet = { kind, states, isDynamic, made: at, word: object.map === undefined ? 'set' : kind };
         sets.set(String(name), { ...known, isWrong: true });
         checkDeclaration(kind, object);
         sets.set(String(name), known);
@@ -129,8 +131,7 @@ export class References {
   };
 
   #noTable(at: Path, name: string): ArgumentError {
-    const near = nearest(name, new Set(this.#tables.map(table => table.name)));
-    const found = this.#tables.find(table => table.name === near);
+    const found = nearestOf(name, this.#tables);
     return notThere([...at, 'table'], name, found && `table ‘${found.name}’ in family ${found.family}`);
   }
 
@@ -162,7 +163,7 @@ function noSet(
   sets: ReadonlyMap<string, KnownSet>,
 ): ArgumentError {
   const near = nearest(name, sets.keys());
-  return notThere(path, name, near && `${sets.get(near)!.kind} ‘${near}’ in table ${family} ‘${table}’`);
+  return notThere(path, name, near && `${sets.get(near)!.word} ‘${near}’ in table ${family} ‘${table}’`);
 }
 
 function notThere(path: Path, name: string, suggestion: string | undefined): ArgumentError {
@@ -173,16 +174,20 @@ function notThere(path: Path, name: string, suggestion: string | undefined): Arg
   );
 }
 
+/** The first of those whose name is most like this one. */
+function nearestOf<T extends { readonly name: string }>(name: string, all: readonly T[]): T | undefined {
+  const near = nearest(name, new Set(all.map(each => each.name)));
+  return all.find(each => each.name === near);
+}
+
 /** What nft says if the kernel does not find something that a rule names: it suggests another chain, or its table. */
 export function ruleSuggestion({ family, table, chain }: Fields, chains: readonly Chain[]): string | undefined {
-  const others = chains.filter(each => each.table !== table || each.name !== chain || each.family !== family);
-  // The chain is there: something that the rule refers to is not.
-  if (others.length < chains.length) return undefined;
-  const near = nearest(String(chain), new Set(others.map(({ name }) => name)));
-  const found = others.find(({ name }) => name === near);
+  const found = nearestOf(String(chain), chains);
   if (found === undefined) return undefined;
-  const where = `in table ${found.family} ‘${found.table}’`;
   const isThere = found.table === table && found.family === family;
+  // The chain is there: something that the rule refers to is not.
+  if (isThere && found.name === chain) return undefined;
+  const where = `in table ${found.family} ‘${found.table}’`;
   const what = isThere ? `chain ‘${found.name}’ ${where}` : `table ‘${found.table}’ in family ${found.family}`;
   return `No such file or directory; did you mean ${what}?`;
 }

@@ -1,8 +1,18 @@
 import { checkObject } from '../codec/index.ts';
-import { type ArgumentError, BatchError, describeErrno, isArgumentError, isNotFound, type Path } from '../errors.ts';
+import {
+  type ArgumentError,
+  BatchError,
+  describeErrno,
+  isArgumentError,
+  isNotFound,
+  type Path,
+  within,
+} from '../errors.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
 import { isMoved, retry } from '../netlink/retry.ts';
 import type { Family } from '../nf_tables/family.ts';
+import type { SetKey } from '../nf_tables/set.ts';
+import type { SetMember } from '../nft/json.ts';
 import type { JsonCommand, NftDocument } from '../nft/json-commands.ts';
 import { MOST_PROBLEMS, NftSyntaxError, type Problem, textPlace } from '../nft/parse/source.ts';
 import type { RulesetJson } from '../nft/ruleset-json.ts';
@@ -12,6 +22,8 @@ import { asRefusalOf, type Compiled, compileDocument } from './commands.ts';
 import type { Features } from './features.ts';
 import { listedCommands } from './listed-commands.ts';
 import { queriesIn } from './queries.ts';
+import { byName } from './read/by-name.ts';
+import { getElements } from './read/get-elements.ts';
 import { list } from './read/listing.ts';
 import { queryReply } from './read/query-reply.ts';
 import type { Knowledge } from './read/set-reader.ts';
@@ -112,13 +124,13 @@ export function* applyText(
   );
 }
 
-const isQuery = (entry: object): boolean => 'list' in entry || 'reset' in entry;
+const isQuery = (entry: object): boolean => 'list' in entry || 'reset' in entry || 'get' in entry;
 /** Commands of nft's text that nft's JSON has no words for. */
-const UNANSWERED = ['get', 'describe', 'import', 'export', 'monitor'];
+const UNANSWERED = ['describe', 'import', 'export', 'monitor'];
 const isUnanswered = (entry: object): boolean => UNANSWERED.some(verb => verb in entry);
 const isQuestion = (entry: object): boolean => isQuery(entry) || isUnanswered(entry);
 
-/** The error for a question that nft's JSON has no reply to: `get ...`, `list meters`. */
+/** The error for a question that nft's JSON has no reply to: `describe ...`, `list meters`. */
 function unansweredAt(script: Script, index: number, cause?: unknown): NftSyntaxError {
   const [[verb = '', asked] = []] = Object.entries(script.entries[index]!);
   const [kind = ''] = Object.keys(asked ?? {});
@@ -131,6 +143,10 @@ function* answered(exchange: Exchange, script: Script): Operation<RulesetJson> {
   const nftables: RulesetJson['nftables'] = [];
   for (const [index, entry] of script.entries.entries()) {
     if (!isQuery(entry)) continue;
+    if ('get' in entry) {
+      nftables.push(...(yield* gotten(exchange, script, index)));
+      continue;
+    }
     try {
       const reply = yield* queryReply(exchange, queriesIn({ nftables: [entry] }) ?? []);
       nftables.push(...(nftables.length === 0 ? reply.nftables : reply.nftables.slice(1)));
@@ -139,7 +155,29 @@ function* answered(exchange: Exchange, script: Script): Operation<RulesetJson> {
       throw isArgumentError(error) ? unansweredAt(script, index, error) : error;
     }
   }
-  return { nftables };
+  const [first] = nftables;
+  return { nftables: first !== undefined && 'metainfo' in first ? nftables : [METAINFO, ...nftables] };
+}
+
+/** What a listing of nft begins with. */
+const METAINFO = { metainfo: { json_schema_version: 1 } } as const;
+
+/** The reply to `get element`. */
+function* gotten(exchange: Exchange, script: Script, index: number): Operation<RulesetJson['nftables']> {
+  const { verb, kind, object } = partsOf(script.entries[index] as unknown as JsonCommand);
+  const { elem, ...set } = object as unknown as SetKey & { elem: SetMember };
+  try {
+    return yield* getElements(exchange, set, elem);
+  } catch (error) {
+    if (isArgumentError(error)) {
+      const own = within(error, ['nftables', index, verb, kind, 'elem']);
+      if (isArgumentError(own)) throw new NftSyntaxError([problemOf(script, own)], { cause: error });
+    }
+    if (!isNotFound(error)) throw error;
+    if ((yield* byName(exchange, 'set', set)) === undefined) throw yield* notFound(exchange, script, index, error);
+    const message = 'Could not process rule: No such file or directory';
+    throw new NftSyntaxError([{ message, span: script.place([index]) }], { cause: error });
+  }
 }
 
 /** The error for a question about something that is not there. */
@@ -223,11 +261,23 @@ function systemText(errno: number): string {
   return SYSTEM_TEXTS[code] ?? `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 }
 
+/** The part of a statement or element that nft shows if the kernel refuses the whole: what it names, or its key. */
+function named(entries: readonly unknown[], path: Path): Path {
+  const part = path.slice(1).reduce<unknown>((at, key) => (at as Readonly<Record<string, unknown>>)?.[key], entries);
+  if (path.at(-1) === 'rule')
+    return typeof part === 'object' && part !== null && 'position' in part ? [...path, 'position'] : path;
+  if (Array.isArray(part) && part.length === 2 && path.at(-2) === 'set') return [...path, 0];
+  if (path.at(-2) !== 'expr' || typeof part !== 'object' || part === null) return path;
+  const [[name = '', content] = []] = Object.entries(part);
+  if (name === 'jump' || name === 'goto') return [...path, name, 'target'];
+  return typeof content === 'string' ? [...path, name] : path;
+}
+
 /** The error for what the kernel, or the state of the namespace, has against a command. */
 function* refusalOf(exchange: Exchange, script: Script, compiled: Compiled, error: unknown): Operation<unknown> {
   const place = (path: Path, errno: number) => {
     // Of an object as a whole, nft shows the name.
-    const inner = path.length === 4 && path[3] !== 'rule' ? [...path, 'name'] : path;
+    const inner = path.length === 4 && path[3] !== 'rule' ? [...path, 'name'] : named(script.entries, path);
     const span = script.place(inner.slice(1));
     return span && textPlace(span, `Could not process rule: ${systemText(errno)}`);
   };
@@ -239,7 +289,7 @@ function* refusalOf(exchange: Exchange, script: Script, compiled: Compiled, erro
     const { kind, object } = partsOf(script.entries[index] as unknown as JsonCommand);
     if (code !== 'ENOENT' || kind !== 'rule') continue;
     const message = ruleSuggestion(object, yield* list(exchange, 'chain'));
-    if (message !== undefined) problems.push({ message, span: script.place(path.slice(1)) });
+    if (message !== undefined) problems.push({ message, span: script.place(named(script.entries, path).slice(1)) });
   }
   return problems.length === 0 ? moved : new NftSyntaxError(problems, { cause: moved });
 }

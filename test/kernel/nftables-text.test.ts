@@ -168,6 +168,49 @@ kernelSuite('texts of nft', () => {
       });
   });
 
+  it('get elements, or the ranges that they lie in, and reject with ERR_NFT_SYNTAX where they are not', async () => {
+    await nft.apply(`table t {
+      set s { type mark; flags interval; elements = { 0x23-0x42, 0x1337 }; }
+      map m { type ipv4_addr : mark; elements = { 1.1.1.1 : 5, 2.2.2.2 : 6 }; }
+    }
+`);
+    expect(await nft.apply('get element t s { 0x26-0x28 }; get element t m { 1.1.1.1 }')).toMatchObject({
+      nftables: [
+        { metainfo: {} },
+        { set: { name: 's', elem: [{ range: [0x23, 0x42] }] } },
+        { map: { name: 'm', elem: [['1.1.1.1', 5]] } },
+      ],
+    });
+    const wrong = {
+      'get element t s { 0x55 }': [1, 1, 24, 'Could not process rule: No such file or directory'],
+      'get element t s { foo }': [1, 19, 21, 'Could not parse packet mark'],
+      'get element t nosuch { 1 }': [1, 15, 20, 'No such file or directory'],
+    };
+    for (const [text, [line, column, endColumn, message]] of Object.entries(wrong))
+      await expect(nft.apply(text)).rejects.toMatchObject({
+        code: 'ERR_NFT_SYNTAX',
+        errors: [{ line, column, endColumn, message }],
+      });
+  });
+
+  it('show what a statement or an element names where the kernel refuses it, with the code of the kernel', async () => {
+    await nft.apply(
+      'table t { chain base { type filter hook input priority 0; }; chain c { }; map m { type ipv4_addr : verdict; }; }',
+    );
+    const refused = {
+      'add rule t c jump base': ['EOPNOTSUPP', 19, 22],
+      'add element t m { 1.1.1.1 : jump nosuch }': ['ENOENT', 19, 25],
+    };
+    for (const [text, [code, column, endColumn]] of Object.entries(refused))
+      await expect(nft.apply(text)).rejects.toMatchObject({ failures: [{ code, line: 1, column, endColumn }] });
+    await expect(nft.apply('add rule t c counter name nosuch')).rejects.toMatchObject({
+      code: 'ERR_NFT_SYNTAX',
+      errors: [
+        { column: 27, endColumn: 32, message: 'No such file or directory; did you mean chain ‘base’ in table ip ‘t’?' },
+      ],
+    });
+  });
+
   it('reset the objects that they name, and no others', async () => {
     await nft.apply('table t { counter k { packets 3 bytes 4; }; quota q { 1 mbytes used 5 bytes; }; }');
     await nft.apply('reset quotas');

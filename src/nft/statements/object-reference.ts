@@ -138,11 +138,12 @@ function readStateful(p: Parser, word: string, isOfElement = false): JsonObject 
     p.note(counter, name, start);
     return counter;
   }
-  const statement: JsonObject =
-    name !== 'ct count' && !isOfElement && p.acceptWord('name')
-      ? { [name]: p.within(SCOPES[name as StateScope], () => readReference(p)) }
-      : { [name]: stateRow(name).fromText(p, isOfElement) };
-  p.note(statement, name, start);
+  const isReferred = name !== 'ct count' && !isOfElement && p.acceptWord('name');
+  const at = isReferred ? p.start : start;
+  const statement: JsonObject = isReferred
+    ? { [name]: p.within(SCOPES[name as StateScope], () => readReference(p)) }
+    : { [name]: stateRow(name).fromText(p, isOfElement) };
+  p.note(statement, name, at);
   return statement;
 }
 
