@@ -193,7 +193,7 @@ kernelSuite('texts of nft', () => {
       });
   });
 
-  it('show what a statement or an element names where the kernel refuses it, with the code of the kernel', async () => {
+  it('show what a statement or an element names where the kernel refuses it: EOPNOTSUPP, ENOENT, or ERR_NFT_SYNTAX with a suggestion', async () => {
     await nft.apply(
       'table t { chain base { type filter hook input priority 0; }; chain c { }; map m { type ipv4_addr : verdict; }; }',
     );
