@@ -47,6 +47,7 @@ export default defineConfig([
       bench: 'bench/main.ts',
       'ipvs-cold': 'bench/ipvs-cold.ts',
       'apply-text': 'bench/apply-text.ts',
+      'restore-text': 'bench/restore-text.ts',
       fuzz: 'bench/fuzz.ts',
       house: 'bench/house.ts',
       demo: 'examples/deployment/main.ts',

@@ -57,6 +57,16 @@ export function iptablesText(count: number): string {
   return `*nat\n${rules.join('')}COMMIT\n`;
 }
 
+/** Rules of iptables with the structures of xtables in them, and a remark each. */
+export function statefulText(count: number): string {
+  const rules = Array.from(
+    { length: count },
+    (_, i) =>
+      `-A INPUT -s ${address(i)}/32 -p tcp -m conntrack --ctstate NEW,ESTABLISHED -m tcp --dport ${port(i)} -m comment --comment "rule ${i}" -j ACCEPT\n`,
+  );
+  return `*filter\n:INPUT ACCEPT [0:0]\n${rules.join('')}COMMIT\n`;
+}
+
 /** The same table, chain and rules in nft's own language. */
 export function redirectText(count: number): string {
   const rules = Array.from(
