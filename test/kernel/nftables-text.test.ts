@@ -193,7 +193,7 @@ kernelSuite('texts of nft', () => {
       });
   });
 
-  it('show what a statement or an element names where the kernel refuses it: EOPNOTSUPP, ENOENT, or ERR_NFT_SYNTAX with a suggestion', async () => {
+  it('show what a statement or an element names where the kernel refuses it, and suggest a chain, with ERR_NFT_SYNTAX', async () => {
     await nft.apply(
       'table t { chain base { type filter hook input priority 0; }; chain c { }; map m { type ipv4_addr : verdict; }; }',
     );
@@ -314,7 +314,7 @@ kernelSuite('large texts', () => {
         code: 'ENOENT',
         attribute: `nftables[${2 + i}].add.rule.expr[1]`,
         line: 3 + i,
-        column: 14,
+        column: 19,
         endColumn: 25,
       })),
     );
