@@ -139,7 +139,8 @@ function fieldOf({ kind }: Datatype, bytes: number, order: unknown): Field {
   return { bytes, form: SIZES[form]?.includes(bytes) === false ? 'opaque' : form, littleEndian };
 }
 
-function idsOf(typeId: number): number[] {
+/** The types of a key's parts, from the type of the key. */
+export function idsOf(typeId: number): number[] {
   const ids: number[] = [];
   for (let left = typeId; left > 0; left = Math.floor(left / ID_RANGE)) ids.unshift(left % ID_RANGE);
   return ids;

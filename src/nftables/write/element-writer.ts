@@ -1,10 +1,12 @@
-import { readIPv4, type Writer } from '../../codec/index.ts';
+import { ipv4Number, readIPv4, type Writer } from '../../codec/index.ts';
 import { typeError, within } from '../../errors.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
+import type { NftSet } from '../../nf_tables/set.ts';
+import { TYPES } from '../../nft/data/datatypes.ts';
 import type { GivenElement } from '../../nft/element-forms.ts';
 import { type ElementValue, type WireOptions, wireElement } from '../../nft/element-values.ts';
 import { CATCH_ALL, type ElementKey, type FieldRange, type FieldValue, putScalar } from '../../nft/field-values.ts';
-import type { ElementShape, Field } from '../../nft/set-types.ts';
+import { type ElementShape, type Field, idsOf } from '../../nft/set-types.ts';
 import { PackedElements } from '../packed-elements.ts';
 import { type ElementTemplate, elementTemplate } from './element-template.ts';
 import type { MessageList } from './encoded.ts';
@@ -48,6 +50,65 @@ export function writeElements(
   messages.close();
 }
 
+/** Types whose values nft's JSON has as they are here: addresses as texts, and ports as numbers. */
+const PLAIN: ReadonlySet<number> = /* @__PURE__ */ new Set([TYPES.ipv4_addr.id, TYPES.inet_service.id]);
+
+/** Has the set only keys and values whose bytes follow from nft's JSON without its compiler? */
+function isPlain({ keyType = 0, dataType, expression, expressions }: NftSet, { values }: ElementShape): boolean {
+  if (expression !== undefined || expressions !== undefined) return false;
+  const types = [...idsOf(keyType), ...(values === 'data' ? idsOf(dataType ?? 0) : [])];
+  return types.every(type => PLAIN.has(type));
+}
+
+/** Writes elements in nft's JSON. Returns false, and writes nothing, if one of them or their set is more than addresses and ports. */
+export function writePlainJson(
+  list: MessageList,
+  head: ElementsHead,
+  members: readonly unknown[],
+  set: NftSet,
+  shape: ElementShape,
+): boolean {
+  const { length } = list;
+  const start = list.writer.length;
+  const plain = new PlainElements(shape, false);
+  if (plain.size === 0 || !isPlain(set, shape)) return false;
+  const isMap = shape.values === 'data';
+  const messages = new ElementMessages(list, head);
+  const { writer } = list;
+  writer.expect(members.length * plain.size);
+  for (let i = 0; i < members.length; i++) {
+    const member = members[i];
+    const at = writer.length;
+    let key: ElementKey | undefined;
+    let data: ElementKey | undefined;
+    if (!isMap) key = plainKey(member, shape.key);
+    else if (Array.isArray(member) && member.length === 2) {
+      key = plainKey(member[0], shape.key);
+      data = plainKey(member[1], shape.data);
+    }
+    if (key === undefined || (isMap && data === undefined) || !plain.put(writer, key, data)) {
+      list.truncate(length, start);
+      return false;
+    }
+    messages.wrote(at, 1, i);
+  }
+  messages.close();
+  return true;
+}
+
+/** A key or value of nft's JSON as values are given; undefined if it is anything else than addresses and ports. */
+function plainKey(json: unknown, fields: readonly Field[]): ElementKey | undefined {
+  if (fields.length === 1) return isPlainValue(json, fields[0]!) ? (json as ElementKey) : undefined;
+  if (typeof json !== 'object' || json === null) return undefined;
+  const { concat } = json as { concat?: unknown };
+  if (!Array.isArray(concat) || concat.length !== fields.length) return undefined;
+  for (let i = 0; i < fields.length; i++) if (!isPlainValue(concat[i], fields[i]!)) return undefined;
+  return concat as ElementKey;
+}
+
+const isPlainValue = (json: unknown, { form }: Field): boolean =>
+  form === 'ipv4' ? typeof json === 'string' && ipv4Number(json) >= 0 : form === 'integer' && typeof json === 'number';
+
 function writePacked(list: MessageList, head: ElementsHead, elements: PackedElements, template: ElementTemplate): void {
   const size = template.message.bytes.length;
   const most = PackedElements.perMessage(template);
@@ -83,18 +144,20 @@ class PlainElements {
 
   /** False where the element is not plain, or is malformed: the general way writes it then, or says what is wrong. */
   write(writer: Writer, value: ElementValue): boolean {
+    if (this.#template === undefined) return false;
+    if (this.#shape.values !== 'data') return this.put(writer, value as ElementKey);
+    if (typeof value !== 'object' || value === null) return false;
+    for (const field in value) if (field !== 'key' && field !== 'data') return false;
+    const { key, data } = value as { key: ElementKey; data: ElementKey };
+    return data !== undefined && this.put(writer, key, data);
+  }
+
+  /** The same for a key and its value. */
+  put(writer: Writer, key: ElementKey, data?: ElementKey): boolean {
     const template = this.#template;
     if (template === undefined) return false;
-    const { key: keyFields, data: dataFields, values } = this.#shape;
+    const { key: keyFields, data: dataFields } = this.#shape;
     const start = writer.length;
-    let key = value as ElementKey;
-    let data: ElementKey | undefined;
-    if (values === 'data') {
-      if (typeof value !== 'object' || value === null) return false;
-      for (const field in value) if (field !== 'key' && field !== 'data') return false;
-      ({ key, data } = value as { key: ElementKey; data: ElementKey });
-      if (data === undefined) return false;
-    }
     const { message } = template;
     message.write(writer);
     const { bytes } = writer;

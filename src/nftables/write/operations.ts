@@ -12,7 +12,7 @@ import { type ElementShape, shapeOf } from '../../nft/set-types.ts';
 import { PackedElements } from '../packed-elements.ts';
 import { writeRanged } from '../ranges/ranged-elements.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
-import { writeElements } from './element-writer.ts';
+import { writeElements, writePlainJson } from './element-writer.ts';
 import type { EncodeContext } from './encode-context.ts';
 import type { Fields, JsonElements, NewElements, NewMap, ObjectKind, Verb } from './new-objects.ts';
 import { CREATE, FAMILY, type Kind, keyOf, OBJECTS, required, SET_OF_ELEMENTS, WITH_KEY } from './object-operations.ts';
@@ -182,6 +182,11 @@ function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
     writeRanged(ranged, () => inPairs([]), declared, to);
     return;
   }
+  const members = listIn(json);
+  if (!removes && shape.ranges === 'none' && members !== undefined && members.length > 0) {
+    oneByOne = true;
+    if (writePlainJson(to.list, head, members, set, shape)) return;
+  }
   let unknown = false;
   const interfaces = (device: string) => {
     unknown = true;
@@ -203,7 +208,7 @@ function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
     return;
   }
   if (elements.length === 0) return;
-  oneByOne = shape.ranges === 'none' && listIn(json)?.length === elements.length;
+  oneByOne = shape.ranges === 'none' && members?.length === elements.length;
   if (shape.ranges === 'none') writeWireElements(to.list, head, elements);
   else writeRanged(ranged, () => inPairs(elements), declared, to);
 }
