@@ -14,10 +14,11 @@ const REST_PER_RULE = 0.01;
 /** Texts of nft's language, from the file to the kernel's answer, and of iptables', in both directions: in a process that runs, and as a whole process, beside nft and iptables. */
 export async function parse(quick: boolean): Promise<Result[]> {
   const results: Result[] = [];
-  for (const rules of [10_000, 50_000])
-    results.push(...(await loading(`rules/${rules}`, rules, redirectText(rules), quick, iptablesText(rules))));
+  for (const count of [10_000, 50_000])
+    results.push(...(await loading(`rules/${count}`, count, redirectText(count), quick, iptablesText(count))));
   const elements = quick ? 20_000 : 100_000;
   results.push(...(await loading(`elements/${elements}`, elements, mapText(elements), quick)));
+  const rules = quick ? 10_000 : 50_000;
   results.push(...(await restoring(`iptables/${rules}`, rules, iptablesText(rules), quick)));
   results.push(...(await restoring(`iptables-stateful/${rules}`, rules, statefulText(rules), quick)));
   return results;

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { isArgumentError } from '../../src/errors.ts';
 import { compileElements } from '../../src/nft/compile/named-set.ts';
 import type { SetMember } from '../../src/nft/json.ts';
-import { type NewMap, Transaction } from '../../src/nftables/index.ts';
+import { type NewMap, type NewObject, Transaction } from '../../src/nftables/index.ts';
 
 /* Elements in nft's JSON that are addresses and ports alone go around the compiler: they have its bytes all the same. */
 
@@ -68,21 +68,24 @@ function bytesOf(set: NewMap, add: (transaction: Transaction) => void): string {
   return Buffer.from(transaction.encode().bytes).toString('hex');
 }
 
+/** Elements as documents give them. */
+const inJson = (json: SetMember[]): NewObject => ({ element: { ...place, set: 's', json } }) as unknown as NewObject;
+
 const GIVEN = { version: '1.1.6' } as const;
 
 it('elements in nft’s JSON have the bytes of the compiler, and its errors', () => {
   fc.assert(
     fc.property(fc.constantFrom(...SETS), lists, fc.boolean(), (set, list, isObject) => {
       const json = (isObject ? { set: list } : list) as SetMember[];
-      const given = bytesOf(set, transaction => transaction.add({ element: { ...place, set: 's', json } }));
+      const given = bytesOf(set, transaction => transaction.add(inJson(json)));
       const compiled = bytesOf(set, transaction => {
         const made = transaction.setMade('ip t s')!;
         const wire = compileElements(made, list as SetMember[], GIVEN);
         if (wire.length > 0 && set.flags === undefined)
           transaction.add({
-            element: { ...place, set: 's', setId: made.id, elements: wire.map(each => ({ wire: each })) as never },
+            element: { ...place, set: 's', setId: made.id!, elements: wire.map(each => ({ wire: each })) as never },
           });
-        else transaction.add({ element: { ...place, set: 's', json } });
+        else transaction.add(inJson(json));
       });
       expect(given).toBe(compiled);
     }),
@@ -93,7 +96,7 @@ it('elements in nft’s JSON have the bytes of the compiler, and its errors', ()
 it('an element that is refused is named by its place, with ERR_OUT_OF_RANGE, and nothing of its list is written', () => {
   const transaction = new Transaction().add({ set: { ...place, name: 's', key: 'inet_service' } });
   const before = Buffer.from(transaction.encode().bytes).toString('hex');
-  const add = (json: SetMember[]) => transaction.add({ element: { ...place, set: 's', json } });
+  const add = (json: SetMember[]) => transaction.add(inJson(json));
   expect(() => add([80, 443, 65_536])).toThrow(
     expect.objectContaining({ code: 'ERR_OUT_OF_RANGE', path: ['element', 'json', 2] }),
   );
