@@ -107,6 +107,9 @@ function describeData(records: Records, node: Node, dialect: Dialect): boolean {
 function describePart(records: Records, part: Node, index: number, dialect: Dialect): boolean {
   let described = part;
   if (dialect.describesCalculations) while (described.kind === 'binary') described = described.left;
+  // Of a field whose bits need no shift, nft 1.0.6 describes the field, too.
+  else if (described.kind === 'binary' && described.op === '&' && described.left.kind === 'payload')
+    described = described.left;
   const kind = kindOf(described, dialect);
   if (kind === undefined || index >= MOST_PARTS) return false;
   return records.nest(index, () => {

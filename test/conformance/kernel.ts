@@ -166,6 +166,16 @@ export function comparable(
   ];
 }
 
+/** The ruleset as lines with all that counts and counters' values. nft names the devices of a chain or flowtable in another order. */
+export function exactLines(ruleset: Ruleset): string[] {
+  const sorted = <T extends { devices?: string[] }>(list: T[]): T[] =>
+    list.map(object => (object.devices === undefined ? object : { ...object, devices: object.devices.toSorted() }));
+  const { chains, flowtables } = ruleset;
+  const exact = { ...ruleset, chains: sorted(chains), flowtables: sorted(flowtables) };
+  // What is left of a time depends on the moment.
+  return comparable(exact, new Set()).map(line => line.replace(/\\"expirationMilliseconds\\":\\"\d+\\",?/g, ''));
+}
+
 /** Chains that rules bring with them are numbered; the rules of others stay together. */
 function byChain(a: Ruleset['rules'][number], b: Ruleset['rules'][number]): number {
   const [one, other] = [a, b].map(

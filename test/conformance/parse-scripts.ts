@@ -2,7 +2,7 @@ import { BatchError, NetlinkError } from '../../src/errors.ts';
 import { NftSyntaxError } from '../../src/nftables/index.ts';
 import { bytesOf, linesOf } from './batch.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
-import { comparable } from './kernel.ts';
+import { exactLines } from './kernel.ts';
 import { settled } from './load.ts';
 import type { Place } from './place.ts';
 import { kernelProblem } from './refuse.ts';
@@ -74,7 +74,7 @@ function difference(places: ScriptPlaces, one: Case, others: string[]): string |
 function differentState(places: ScriptPlaces, one: Case, place: Place): string | undefined {
   const twin = places.prepared(one, 'twin');
   if (!one.sent.every(batch => twin.replay(batch))) return 'the kernel refuses the batch';
-  const [is, should] = [place, twin].map(each => comparable(each.ruleset(), new Set()));
+  const [is, should] = [place, twin].map(each => exactLines(each.ruleset()));
   return differentLine('state', is!, should!);
 }
 

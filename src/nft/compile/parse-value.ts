@@ -162,7 +162,7 @@ const PARSERS: Readonly<Partial<Record<Datatype['kind'], (word: Word) => Value>>
     const found = text === 'exists' ? 1n : text === 'missing' ? 0n : integer(word, 'true or false').value;
     if (found > 0xffn)
       throw refuse(word.place, 'true or false', word.given, `Value ${found} exceeds valid range 0-255`);
-    return made(word, found === 0n ? 0n : 1n);
+    return made(word, found);
   },
   ipv4(word) {
     const { number, text } = word;
@@ -215,7 +215,10 @@ const PARSERS: Readonly<Partial<Record<Datatype['kind'], (word: Word) => Value>>
   },
   date: word => orRefuse(word, parseDate(word.text), "a date: '2020-01-31 23:59:59', or seconds since 1970"),
   hour: word => orRefuse(word, parseHour(word.text), "a time of the day: '23:59', or seconds since midnight UTC"),
-  classid: word => orRefuse(word, parseClassid(word.text), "a traffic class: 'major:minor', root or none"),
+  classid(word) {
+    const found = word.context.dialect.readsAnyClassid ? readClassid(word.text) : parseClassid(word.text);
+    return orRefuse(word, found, "a traffic class: 'major:minor', root or none");
+  },
   cgroup(word) {
     const found = word.number ?? inodeOf(`${CGROUPS}/${word.text}`);
     return orRefuse(word, found, `a control group below ${CGROUPS}`);
@@ -288,13 +291,25 @@ function parseHour(text: string): number | undefined {
 function parseClassid(text: string): number | undefined {
   if (text === 'root') return 0xffffffff;
   if (text === 'none') return 0;
-  const found = /^([0-9a-f]*):([0-9a-f]*)$/i.exec(text);
+  const found = /^(?:0x)?([0-9a-f]*):(?:0x)?([0-9a-f]*)$/i.exec(text);
   if (found === null) {
     const number = parseInteger(text);
     return number === undefined ? undefined : Number(number);
   }
   return Number.parseInt(found[1] || '0', 16) * 0x10000 + Number.parseInt(found[2] || '0', 16);
 }
+
+/** As nft 1.0.6 reads it: what is no number is 0. */
+function readClassid(text: string): number {
+  const named = text === 'root' ? 0xffffffff : text === 'none' ? 0 : undefined;
+  if (named !== undefined) return named;
+  const [major = '', minor] = text.split(':');
+  if (minor === undefined) return Number(BigInt(/^(?:0x[0-9a-f]+|\d+)/i.exec(text)?.[0] ?? 0) & MAXIMUM);
+  // Two colons at the beginning, or one at the end: nothing is behind it.
+  return ((hexadecimal(major) << 16) | hexadecimal(minor)) >>> 0;
+}
+
+const hexadecimal = (text: string): number => Number.parseInt(/^(?:0x)?[0-9a-f]+/i.exec(text)?.[0] ?? '0', 16);
 
 function inodeOf(path: string): bigint | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;

@@ -27,6 +27,8 @@ export interface Dialect {
   readonly hasDevicePrefixes: boolean;
   /** `typeof` in maps of objects. */
   readonly hasTypeofOfObjectMaps: boolean;
+  /** Traffic classes are read up to the first sign that is none of a number: `meta priority foo` is 0. */
+  readonly readsAnyClassid: boolean;
   /** It reads some of the calculations that it prints as others, or not at all. */
   readonly misreadsCalculations: boolean;
 
@@ -182,6 +184,7 @@ export const NFT_1_1_6: Dialect = {
   hasPriorityNamesInBothHooks: true,
   hasDevicePrefixes: true,
   hasTypeofOfObjectMaps: true,
+  readsAnyClassid: false,
   misreadsCalculations: false,
   quotesDevices: true,
   countsElements: true,
@@ -261,6 +264,7 @@ export const NFT_1_0_6: Dialect = {
   hasPriorityNamesInBothHooks: false,
   hasDevicePrefixes: false,
   hasTypeofOfObjectMaps: false,
+  readsAnyClassid: true,
   misreadsCalculations: true,
   quotesDevices: false,
   countsElements: false,
