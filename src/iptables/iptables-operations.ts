@@ -204,7 +204,7 @@ export class IptablesOperations {
       const chains = yield* listing.list(exchange, 'chain', { family });
       const state = new RulesetState(self.#family, names, { generation, tables, chains });
       const rules = new SavedRules(state, counters, interfaceName);
-      yield* listing.eachRule(exchange, family, reading, generation, message => rules.read(message));
+      yield* listing.eachRule(exchange, { family }, reading.budget, generation, message => rules.read(message));
       return { state, rules };
     });
   }

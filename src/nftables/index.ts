@@ -98,6 +98,7 @@ export type { ElementsOptions } from './read/elements.ts';
 export type { ListFilter, Ruleset, RulesetFilter, SetEntry } from './read/listing.ts';
 export type { ReadingOptions } from './read/reading.ts';
 export type { ResetReference, ResetValues } from './read/reset.ts';
+export type { RuleFilter, RuleIteration } from './read/rule-iteration.ts';
 export type { RulesetOptions } from './read/ruleset.ts';
 export { parseRuleset, type RulesetTextOptions, type TextOptions } from './script.ts';
 export { RulesetMirror } from './watch/mirror.ts';

@@ -2,6 +2,7 @@ import { NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../linux/nfnetlink.ts';
 import { type Exchange, openWatcher, type Synchronous, syncAndAsync } from '../netlink/index.ts';
 import type { WireElement } from '../nf_tables/element.ts';
 import type { SetKey } from '../nf_tables/set.ts';
+import { XT_LAYOUTS } from '../nf_tables/xt/layouts.ts';
 import type { ElementValue } from '../nft/element-values.ts';
 import type { NftDocument } from '../nft/json-commands.ts';
 import type { RulesetJson } from '../nft/ruleset-json.ts';
@@ -10,6 +11,7 @@ import { type NftablesOptions, openSocket } from './open.ts';
 import type { NftQuery } from './queries.ts';
 import type { ElementsOptions } from './read/elements.ts';
 import type { ListFilter, Ruleset } from './read/listing.ts';
+import { type RuleFilter, RuleIteration } from './read/rule-iteration.ts';
 import type { RulesetOptions } from './read/ruleset.ts';
 import type { TextOptions } from './script.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './watch/monitor.ts';
@@ -114,6 +116,21 @@ export class Nftables extends syncAndAsync(NftablesOperations) {
    */
   static open(options: NftablesOptions = {}): Nftables {
     return new Nftables(openExchange(options));
+  }
+
+  /**
+   * Gives the rules one after the other, by `for await` or, on this thread, by `for`: memory does not grow with their number, as it does with
+   * `rules`. Each iteration asks the kernel anew, in a socket of its own.
+   * @param filter `family`, `table`, `chain`: only the rules there; `chain` needs `table`, and that `family`; default: all; `signal`
+   * @throws TypeError or RangeError with the path of a wrong field; StateError ERR_CLOSED; of the iteration: NetlinkError EPERM without
+   * CAP_NET_ADMIN over the namespace, StateError ERR_DUMP_INTERRUPTED others have committed in between, and rules may be missing: begin again
+   * @example
+   * const comments = new Set<string>();
+   * for await (const { comment } of nft.eachRule({ family: 'inet', table: 'web' })) if (comment !== undefined) comments.add(comment);
+   */
+  eachRule(filter: RuleFilter = {}): RuleIteration {
+    this.#exchange.lifetime.checkOpen();
+    return new RuleIteration(this.#exchange, filter, XT_LAYOUTS);
   }
 
   /**

@@ -1,6 +1,7 @@
 import { checkObject } from '../../codec/index.ts';
 import { isNotFound, typeError } from '../../errors.ts';
 import type { Exchange, Message, Operation } from '../../netlink/index.ts';
+import type { Step } from '../../netlink/operation.ts';
 import { Disturbed } from '../../netlink/retry.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
@@ -75,7 +76,6 @@ interface Kinds {
 
 type Filter = ListFilter & { chain?: string };
 
-/**
 /**
  * Everything, consistent: see NftablesOperations.ruleset.
  * @param xt the structures of xtables' matches and targets: rules have their bytes without them
@@ -207,14 +207,19 @@ function* dump<K extends keyof Kinds>(
   }
 }
 
-/** Gives the messages of all rules of a family to `visit`, as the kernel has them at a generation. @throws Disturbed it is past */
+/**
+ * Gives the messages of rules to `visit`, as the kernel has them at a generation, or at one and the same.
+ * @param rest taken between the parts of the dump
+ * @throws Disturbed it is past
+ */
 export function* eachRule(
   exchange: Exchange,
-  family: Family,
-  reading: Reading,
-  generation: number,
+  filter: Pick<Filter, 'family' | 'table' | 'chain'>,
+  rest: Step,
+  generation: number | undefined,
   visit: (message: Message) => void,
 ): Operation<void> {
+  const { family, table, chain } = filter;
   const check = checker(generation);
   const read = (message: Message) => {
     if (message.type !== MESSAGES.newrule.number) return undefined;
@@ -222,9 +227,13 @@ export function* eachRule(
     visit(message);
     return undefined;
   };
-  const request = requestFor('getrule', familyNumber(family, ['family']), {});
-  yield* exchange.dump(request, read, { budget: reading.budget, attempts: 1 });
+  const object = { ...(table !== undefined && { table }), ...(chain !== undefined && { chain }) };
+  const request = requestFor('getrule', family === undefined ? 0 : familyNumber(family, ['family']), object);
+  yield* exchange.dump(request, read, { budget: rest, attempts: 1 });
 }
+
+/** @throws TypeError, RangeError with the path in the filter */
+export const checkRuleFilter = (filter: Filter): void => checkFilter(filter, ['family', 'table', 'chain', 'signal']);
 
 /** The elements of a set, as the kernel has them at a generation. @throws Disturbed it is past */
 export function* dumpElements(
