@@ -44,8 +44,12 @@ kernelSuite('docs/nftables.md', () => {
     expect(listed).toContain('10.10.0.100 . 80 comment "web1" : 8080');
   });
 
+  it('gives rules one after the other', () => {
+    expect(run(page.take(examples[1]!.trimEnd()).code).output).toBe('0\n');
+  });
+
   it('reads, watches and plans', () => {
-    const { output, listed } = run(page.take(examples[1]!.trimEnd()).code);
+    const { output, listed } = run(page.take(examples[2]!.trimEnd()).code);
     expect(output).toBe(
       `+ table ip web comment web deployment
 + chain ip web in type filter hook input priority 0
@@ -58,12 +62,12 @@ kernelSuite('docs/nftables.md', () => {
   });
 
   it('plans a part', () => {
-    const { output } = run(page.take(examples[2]!.trimEnd()).code);
+    const { output } = run(page.take(examples[3]!.trimEnd()).code);
     expect(output).toBe('- element inet web ports: 443\n+ element inet web ports: 8443\n\n');
   });
 
   it('lists rules', () => {
-    const { output, listed } = run(page.take(examples[3]!.trimEnd()).code);
+    const { output, listed } = run(page.take(examples[4]!.trimEnd()).code);
     expect(output).toBe(
       `${listed}
 [{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":8080}},{"accept":null}]
@@ -73,7 +77,7 @@ kernelSuite('docs/nftables.md', () => {
   });
 
   it("speaks in the kernel's terms", () => {
-    const { listed } = run(`${page.take(examples[4]!.trimEnd()).code}\nconsole.log(rules.length);`);
+    const { listed } = run(`${page.take(examples[5]!.trimEnd()).code}\nconsole.log(rules.length);`);
     expect(listed).toContain('ip saddr @clients counter packets 0 bytes 0');
     expect(listed).toContain('elements = { 10.0.0.1 }');
   });

@@ -36,7 +36,7 @@ kernelSuite('an iteration over rules', () => {
     expect([...nft.eachRule({ family: 'ip6' })]).toEqual([]);
   });
 
-  it('asks the kernel for no more than one part ahead of the rule that is given', async () => {
+  it('asks the kernel for no more than one part ahead, and rejects a commit of others in between with ERR_DUMP_INTERRUPTED', async () => {
     await nft.commit(filled(COUNT));
     // The kernel makes a part when it is asked for it. A part that it has not made knows of a commit that comes now.
     for (const form of ['for', 'for await']) {
