@@ -3,8 +3,10 @@ import { typeError } from '../errors.ts';
 import { Names } from '../nft/names.ts';
 import { parseArguments } from './arguments.ts';
 import { builtInChain } from './built-in.ts';
+import type { Command } from './command.ts';
 import { IptablesError } from './error.ts';
-import type { IptablesChain, IptablesFamily, IptablesRuleset, IptablesTable } from './model.ts';
+import { formatRule } from './format-rule.ts';
+import type { IptablesChain, IptablesFamily, IptablesRule, IptablesRuleset, IptablesTable } from './model.ts';
 import { countersOf, readText } from './restore.ts';
 import { rulesetText } from './save.ts';
 
@@ -19,7 +21,8 @@ export interface ParseIptablesOptions {
 /**
  * Reads the text of iptables-save, or of ip6tables-save, as data. It needs no kernel.
  *
- * Tables, chains and rules stand in the order of the text. Only what iptables-save itself writes is read: `:CHAIN`, `-A`, and `-N` and `-P`.
+ * Tables, chains and rules stand in the order of the text. Other commands than those of iptables-save, such as `-I` and `-D`, do what they would do
+ * to the rules of the lines before them.
  *
  * @param text the whole text; each table ends with a line COMMIT
  * @param options `family`, `names`
@@ -77,14 +80,8 @@ function parse(text: string, family: IptablesFamily, names: Names): IptablesRule
         command(words, table, counters) {
           const command = parseArguments(words, { family, names, restoring: table });
           if (command.skipped) return;
-          if (command.command === 'new-chain') begin(table, command.chain!);
-          else if (command.command === 'policy') begin(table, command.chain!).policy = command.policy as 'ACCEPT';
-          else if (command.command !== 'append')
-            throw new IptablesError('only -A, -N and -P have a place in rules as data', { argument: words[0] });
-          for (const rule of command.command === 'append' ? command.rules : []) {
-            if (counters?.every(isNumeric)) rule.counters ??= countersOf(counters);
-            begin(table, rule.chain).rules.push(rule);
-          }
+          if (counters?.every(isNumeric)) for (const rule of command.rules) rule.counters ??= countersOf(counters);
+          apply(command, tables.at(-1)!, chains, begin, rule => formatRule(rule, { family, names }));
         },
         commit() {},
       },
@@ -97,6 +94,82 @@ function parse(text: string, family: IptablesFamily, names: Names): IptablesRule
     throw error;
   }
   return { family, tables };
+}
+
+/** Does to the rules of a text what a command does to those of a kernel. */
+function apply(
+  command: Command,
+  table: IptablesTable,
+  chains: Map<string, IptablesChain>,
+  begin: (table: string, name: string) => IptablesChain,
+  textOf: (rule: IptablesRule) => string,
+): void {
+  const { chain: name = '', number, rules, newName } = command;
+  const refuse = (message: string): never => {
+    throw new IptablesError(message, { exitCode: 1, brief: true, argument: name });
+  };
+  const there = (): IptablesChain => {
+    if (builtInChain(table.name, name) !== undefined) return begin(table.name, name);
+    return chains.get(name) ?? refuse('No chain/target/match by that name.');
+  };
+  const remove = (chain: IptablesChain): void => {
+    chains.delete(chain.name);
+    table.chains.splice(table.chains.indexOf(chain), 1);
+  };
+  const placeOf = (chain: IptablesChain, wanted: IptablesRule): number => {
+    const found = chain.rules.findIndex(rule => textOf(rule) === textOf(wanted));
+    return found < 0 ? refuse('Bad rule (does a matching rule exist in that chain?).') : found;
+  };
+  switch (command.command) {
+    case 'append':
+      for (const rule of rules) begin(table.name, rule.chain).rules.push(rule);
+      break;
+    case 'insert': {
+      const chain = there();
+      if ((number ?? 1) > chain.rules.length + 1) refuse('Index of insertion too big.');
+      for (const rule of rules) chain.rules.splice((number ?? 1) - 1, 0, rule);
+      break;
+    }
+    case 'replace': {
+      const chain = there();
+      if (number! > chain.rules.length) refuse('Index of replacement too big.');
+      chain.rules[number! - 1] = rules[0]!;
+      break;
+    }
+    case 'delete': {
+      const chain = there();
+      if (number !== undefined && number > chain.rules.length) refuse('Index of deletion too big.');
+      if (number !== undefined) chain.rules.splice(number - 1, 1);
+      else for (const rule of rules) chain.rules.splice(placeOf(chain, rule), 1);
+      break;
+    }
+    case 'check':
+      for (const rule of rules) placeOf(there(), rule);
+      break;
+    case 'new-chain':
+      begin(table.name, name);
+      break;
+    case 'delete-chain':
+      if (name !== '') remove(there());
+      else for (const chain of [...table.chains]) if (chain.policy === undefined) remove(chain);
+      break;
+    case 'rename-chain': {
+      const chain = there();
+      chains.delete(name);
+      chain.name = newName!;
+      chains.set(chain.name, chain);
+      for (const rule of chain.rules) rule.chain = chain.name;
+      break;
+    }
+    case 'flush':
+      for (const chain of name === '' ? table.chains : [there()]) chain.rules = [];
+      break;
+    case 'policy':
+      begin(table.name, name).policy = command.policy as 'ACCEPT';
+      break;
+    // What lists rules, or makes counters zero, changes none.
+    default:
+  }
 }
 
 /**

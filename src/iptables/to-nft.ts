@@ -57,6 +57,7 @@ export function toNft({ family, tables }: IptablesRuleset): NftTranslation {
   const names = new Names();
   const nftables: JsonCommand[] = [];
   const untranslated: Untranslated[] = [];
+  let sets = 0;
   for (const { name: table, chains } of tables) {
     const place = { family: FAMILIES[family], table };
     nftables.push({ table: { family: place.family, name: table } });
@@ -71,9 +72,20 @@ export function toNft({ family, tables }: IptablesRuleset): NftTranslation {
     }
     for (const chain of chains)
       for (const rule of chain.rules) {
-        const translated = translate(rule, family, names);
-        if ('argument' in translated) untranslated.push(translated);
-        else nftables.push({ rule: { ...place, chain: rule.chain, ...translated } });
+        const made: JsonCommand[] = [];
+        const newSet = (prefix: string, type: 'ipv4_addr' | 'ipv6_addr'): string => {
+          const name = `${prefix}${sets + made.length}`;
+          made.push({ set: { ...place, name, type, flags: ['dynamic'], size: 65535 } });
+          return name;
+        };
+        const translated = translate(rule, { family, names, newSet });
+        if ('argument' in translated) {
+          untranslated.push(translated);
+          continue;
+        }
+        sets += made.length;
+        nftables.push(...made);
+        nftables.push({ rule: { ...place, chain: rule.chain, ...translated } });
       }
   }
   return untranslated.length === 0 ? { nftables } : { nftables, untranslated };
@@ -84,7 +96,10 @@ interface Translated {
   expr: Statement[];
 }
 
-function translate(rule: IptablesRule, family: IptablesFamily, names: Names): Translated | Untranslated {
+function translate(
+  rule: IptablesRule,
+  { family, names, newSet }: Required<Pick<ListPlace, 'family' | 'names' | 'newSet'>>,
+): Translated | Untranslated {
   const at: ListPlace = {
     family,
     names,
@@ -93,6 +108,7 @@ function translate(rule: IptablesRule, family: IptablesFamily, names: Names): Tr
     protocolInverted: rule.protocol?.invert === true,
     table: rule.table,
     chain: rule.chain,
+    newSet,
   };
   const refuse = (argument: string): Untranslated => {
     const text = `-t ${rule.table} ${formatRule(rule, { family, names })}`;

@@ -41,6 +41,8 @@ function linesOf(objects: readonly Record<string, Record<string, unknown>>[]): s
     .filter(one => !('metainfo' in one))
     .map(one => {
       const [[kind, { handle: _, ...fields }]] = Object.entries(one) as [[string, Record<string, unknown>]];
+      // nft 1.0.6 lists a set with the flag `dynamic` without it.
+      if (kind === 'set') delete fields.flags;
       return `${String(fields.table ?? fields.name)} ${kind} ${stable(fields)}`;
     })
     .map((line, i) => ({ line, i, table: line.slice(0, line.indexOf(' ')), rank: rankOf(line) }))

@@ -145,6 +145,26 @@ kernelSuite('commands of iptables', () => {
     expect(await nft.chains()).toEqual([]);
   });
 
+  it.each([
+    ['ipv4', 'ipv4_addr', 'ip saddr & 255.255.255.0'],
+    ['ipv6', 'ipv6_addr', 'ip6 saddr & ffff:ff00::'],
+  ] as const)(
+    'of %s that count connections translate into a set of %s that nft takes',
+    async (family, type, address) => {
+      const lines = [
+        '-A INPUT -m connlimit --connlimit-above 5 --connlimit-mask 24 -j DROP',
+        '-A INPUT -p tcp -m hashlimit --hashlimit-above 4kb/s --hashlimit-burst 400kb --hashlimit-mode srcip --hashlimit-name n',
+      ];
+      const { nftables, untranslated } = toNft(parseIptables(`*filter\n${lines.join('\n')}\nCOMMIT\n`, { family }));
+      expect(untranslated).toBeUndefined();
+      await nft.apply({ nftables });
+      const text = await nft.ruleset({ as: 'text' });
+      expect(text).toContain(`set connlimit0 {\n\t\ttype ${type}\n`);
+      expect(text).toContain(`add @connlimit0 { ${address} ct count over 5 } counter packets 0 bytes 0 drop`);
+      expect(text).toContain('timeout 1m limit rate over 4 kbytes/second burst 400 kbytes } counter packets 0 bytes 0');
+    },
+  );
+
   it('translate into rules that nft takes, and name what nft has nothing like', async () => {
     const rules = parseIptables(
       '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.0/8 -p tcp --dport 80:90 -j ACCEPT\n-A INPUT -m string --string x --algo bm -j DROP\nCOMMIT\n',

@@ -129,6 +129,28 @@ describe('parseIptables', () => {
     expect(() => parseIptables(5 as never)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE' }));
   });
 
+  it('does to rules as data what other commands do, and rejects with ERR_IPTABLES what is not there', () => {
+    const lines = ['-N ours', '-N theirs', '-A INPUT -i a', '-A INPUT -i c', '-I INPUT 2 -i b', '-R INPUT 1 -i d'];
+    const more = [
+      '-D INPUT -i c',
+      '-A ours -i e',
+      '-E ours mine',
+      '-X theirs',
+      '-P INPUT DROP',
+      '-L',
+      '-Z',
+      '-C INPUT -i b',
+    ];
+    const [table] = parseIptables(`*filter\n${[...lines, ...more].join('\n')}\nCOMMIT\n`).tables;
+    expect(table!.chains.map(({ name, rules }) => [name, ...rules.map(rule => rule.inInterface?.name)])).toEqual([
+      ['mine', 'e'],
+      ['INPUT', 'd', 'b'],
+    ]);
+    expect(table!.chains[1]!.policy).toBe('DROP');
+    for (const line of ['-D INPUT 1', '-D INPUT -i x', '-I nosuch -i x', '-R INPUT 1 -i x', '-I INPUT 2 -i x'])
+      expect(refusalOf(`*filter\n${line}\nCOMMIT\n`)).toMatchObject({ exitCode: 1, line: 2 });
+  });
+
   it('reads 20,000 rules, a line of a megabyte, and a table that does not end, and stays within its stack', () => {
     const many = Array.from({ length: 20_000 }, (_, i) => `-A INPUT -s 10.0.${i >> 8}.${i & 255}/32 -j ACCEPT`);
     const text = filter(...many);

@@ -5,6 +5,8 @@ import type { ExtensionRow, Surroundings } from '../extension.ts';
 export interface ListPlace extends Surroundings {
   /** -n: numbers in the place of names. */
   readonly numeric: boolean;
+  /** Of a translation: makes a set, and returns its name. */
+  readonly newSet?: (prefix: string, type: 'ipv4_addr' | 'ipv6_addr') => string;
 }
 
 /** The options of an extension, as they are saved. */

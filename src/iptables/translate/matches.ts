@@ -1,6 +1,7 @@
 import type { Statement } from '../../nft/statements/registry.ts';
 import { MH_NAMES } from '../list/matches.ts';
 import type { Shown } from '../list/shown.ts';
+import { maskOf } from '../values.ts';
 import {
   all,
   ct,
@@ -20,8 +21,14 @@ import { dccp, dport, ICMP, ICMP6, icmp, sctp, sport, tcp } from './transport.ts
 
 /* Matches of iptables in nft's words. */
 
+const IPPROTO_TCP = 6;
+
+/** The header that ports are in: without -p it is that of TCP, as iptables-translate has it. */
+const protocolOf = ({ at: { names, protocol } }: Shown): string =>
+  names.protocols().byNumber.get(protocol || IPPROTO_TCP) ?? 'tcp';
+
 const ports: Translation = shown => {
-  const protocol = shown.at.names.protocols().byNumber.get(shown.at.protocol) ?? 'tcp';
+  const protocol = protocolOf(shown);
   const option = shown.names[0] ?? 'ports';
   const values = shown
     .text(option)
@@ -135,32 +142,67 @@ const limit: Translation = shown => {
   return [{ limit: { rate: count, burst: shown.number('burst') || 5, per } } as Statement];
 };
 
-const KEYS: Readonly<Record<string, (family: 'ip' | 'ip6', protocol: string) => unknown>> = {
-  srcip: family => payload(family, 'saddr'),
-  srcport: (_, protocol) => payload(protocol, 'sport'),
-  dstip: family => payload(family, 'daddr'),
-  dstport: (_, protocol) => payload(protocol, 'dport'),
-};
+/** The addresses of a rule, without the bits that a mask leaves out. */
+function maskedAddress(shown: Shown, field: 'saddr' | 'daddr', length: number): unknown {
+  const { family } = shown.at;
+  const address = payload(ip(shown), field);
+  return length === (family === 'ipv4' ? 32 : 128) ? address : { '&': [address, maskOf(length, family)] };
+}
+
+const BYTE_UNITS: Readonly<Record<string, string>> = { b: 'bytes', kb: 'kbytes', mb: 'mbytes' };
+
+/** `4kb` */
+function amount(text: string): { count: number; unit: string } {
+  const [, digits = '0', unit = 'b'] = /^(\d+)([km]?b)/.exec(text) ?? [];
+  return { count: Number(digits), unit: BYTE_UNITS[unit]! };
+}
 
 const hashlimit: Translation = shown => {
   const option = shown.has('hashlimit-upto') ? 'hashlimit-upto' : 'hashlimit-above';
   if (!shown.has('hashlimit-mode')) return 'hashlimit-mode';
-  const lacking = ['hashlimit-rate-match', 'hashlimit-rate-interval', 'hashlimit-srcmask', 'hashlimit-dstmask'].find(
-    name => shown.has(name),
-  );
-  if (lacking !== undefined || /b\/s$/.test(shown.text(option))) return lacking ?? option;
-  const protocol = shown.at.names.protocols().byNumber.get(shown.at.protocol) ?? 'tcp';
+  if (shown.has('hashlimit-rate-match')) return 'hashlimit-rate-match';
+  const protocol = protocolOf(shown);
+  const KEYS: Readonly<Record<string, () => unknown>> = {
+    srcip: () => maskedAddress(shown, 'saddr', shown.number('sourceMask')),
+    srcport: () => payload(protocol, 'sport'),
+    dstip: () => maskedAddress(shown, 'daddr', shown.number('destinationMask')),
+    dstport: () => payload(protocol, 'dport'),
+  };
   const parts = shown
     .text('hashlimit-mode')
     .split(',')
-    .map(word => KEYS[word]!(ip(shown), protocol));
+    .map(word => KEYS[word]!());
   const val = parts.length === 1 ? parts[0] : { concat: parts };
-  const expire = shown.text('hashlimit-htable-expire');
-  const key = expire === '' ? val : { elem: { val, timeout: Math.trunc(Number(expire) / 1000) } };
-  const { rate: count, per } = rate(shown.text(option));
+  const isBytes = /b\/s$/.test(shown.text(option));
+  // Of rates of bytes nft is told the time in any case.
+  const expires = isBytes || shown.has('hashlimit-htable-expire');
+  const key = expires ? { elem: { val, timeout: Math.trunc(shown.number('expireMs') / 1000) } } : val;
   const inv = option === 'hashlimit-above' ? { inv: true } : {};
-  const stmt = { limit: { rate: count, burst: Number(shown.text('hashlimit-burst') || 5), per, ...inv } };
+  const stmt = { limit: { ...(isBytes ? byteRate(shown, option) : packetRate(shown, option)), ...inv } };
   return [{ meter: { key, stmt, size: 65535, name: String(shown.info.name ?? '') } } as Statement];
+};
+
+function packetRate(shown: Shown, option: string) {
+  const { rate: count, per } = rate(shown.text(option));
+  return { rate: count, burst: Number(shown.text('hashlimit-burst') || 5), per };
+}
+
+function byteRate(shown: Shown, option: string) {
+  const { count, unit } = amount(shown.text(option));
+  const burst = amount(shown.text('hashlimit-burst'));
+  return { rate: count, burst: burst.count, per: 'second', rate_unit: unit, burst_unit: burst.unit };
+}
+
+/** nft counts connections in a set of its own, whose elements are the addresses. */
+const connlimit: Translation = shown => {
+  const { family } = shown.at;
+  const above = shown.has('connlimit-above');
+  const field = shown.has('connlimit-daddr') ? 'daddr' : 'saddr';
+  const elem = maskedAddress(shown, field, Number(shown.text('connlimit-mask')));
+  const val = Number(shown.text(above ? 'connlimit-above' : 'connlimit-upto'));
+  const set = shown.at.newSet!('connlimit', family === 'ipv4' ? 'ipv4_addr' : 'ipv6_addr');
+  const stmt = [{ 'ct count': { val, ...(above && { inv: true }) } }];
+  return [{ set: { op: 'add', elem, set: `@${set}`, stmt } } as Statement];
 };
 
 const connbytes: Translation = shown => {
@@ -182,6 +224,7 @@ const ttl =
 
 const DSCP_NAMES: Readonly<Record<number, string>> = {
   0: 'cs0',
+  1: 'lephb',
   8: 'cs1',
   16: 'cs2',
   24: 'cs3',
@@ -201,6 +244,7 @@ const DSCP_NAMES: Readonly<Record<number, string>> = {
   34: 'af41',
   36: 'af42',
   38: 'af43',
+  44: 'va',
   46: 'ef',
 };
 
@@ -304,6 +348,7 @@ export const MATCHES: Readonly<Record<string, Translation>> = {
   comment: silent,
   limit,
   hashlimit,
+  connlimit,
   connbytes,
   connmark: masked('mark', ct('mark')),
   mark: masked('mark', meta('mark')),
