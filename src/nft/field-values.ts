@@ -183,13 +183,15 @@ function badScalar(value: unknown, { form, bytes }: Field): Error {
 }
 
 function putInteger(value: number, { bytes, littleEndian }: Field, into: Uint8Array, at: number): boolean {
-  if (!Number.isInteger(value) || value < 0 || value > (bytes === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (bytes * 8) - 1))
-    return false;
+  // Ports are the most frequent numbers. Bit operations tell whether one fits, without a power of two.
   if (bytes === 2 && !littleEndian) {
+    if ((value & 0xffff) !== value) return false;
     into[at] = value >> 8;
     into[at + 1] = value & 0xff;
     return true;
   }
+  if (!Number.isInteger(value) || value < 0 || value > (bytes === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (bytes * 8) - 1))
+    return false;
   let left = value;
   for (let i = 0; i < bytes; i++) {
     into[littleEndian ? at + i : at + bytes - 1 - i] = left % 256;

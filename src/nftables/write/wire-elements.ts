@@ -27,8 +27,8 @@ export class ElementMessages {
   readonly #head: ElementsHead;
   #message = 0;
   #nest = 0;
-  /** The value that each element of the message came from. */
-  #origin: number[] = [];
+  /** The values that the message's elements came from. */
+  #origins = new Origins();
 
   constructor(list: MessageList, head: ElementsHead) {
     this.#list = list;
@@ -44,7 +44,7 @@ export class ElementMessages {
     if (set !== undefined) writeText(writer, C.NFTA_SET_ELEM_LIST_SET, set);
     if (setId !== undefined) writer.attribute32(C.NFTA_SET_ELEM_LIST_SET_ID, setId, false);
     this.#nest = writer.beginNest(C.NFTA_SET_ELEM_LIST_ELEMENTS);
-    this.#origin = [];
+    this.#origins = new Origins();
   }
 
   /** Ends this message, which is full, and begins another one. */
@@ -67,19 +67,39 @@ export class ElementMessages {
       this.next();
       writer.raw(moved);
     }
-    for (let i = 0; i < elements; i++) this.#origin.push(origin + i * step);
+    for (let i = 0; i < elements; i++) this.#origins.push(origin + i * step);
   }
 
   close(): void {
     const { name, family, operation, translate } = this.#head;
     this.#list.writer.endAttribute(this.#nest);
-    const origin = this.#origin;
+    const origins = this.#origins;
     this.#list.end(this.#message, name, family, operation, path => {
       const [first, index, ...rest] = path;
-      const from = first === 'elements' && typeof index === 'number' ? origin[index] : undefined;
+      const from = first === 'elements' && typeof index === 'number' ? origins.at(index) : undefined;
       const own = from === undefined ? path : from < 0 ? ['elements'] : ['elements', from, ...rest];
       return translate?.(own) ?? own;
     });
+  }
+}
+
+/** The value of each element. Where each value is one element, as in large sets, only the first one is noted. */
+class Origins {
+  #first = 0;
+  #length = 0;
+  #others: number[] | undefined;
+
+  push(origin: number): void {
+    if (this.#length === 0) this.#first = origin;
+    if (this.#others === undefined && origin !== this.#first + this.#length)
+      this.#others = Array.from({ length: this.#length }, (_, i) => this.#first + i);
+    this.#others?.push(origin);
+    this.#length++;
+  }
+
+  at(index: number): number | undefined {
+    if (index >= this.#length) return undefined;
+    return this.#others === undefined ? this.#first + index : this.#others[index];
   }
 }
 
