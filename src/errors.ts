@@ -327,6 +327,8 @@ export interface ArgumentError extends Error {
   readonly value: unknown;
   /** What nft says of it, if the argument is a part of nft's language. Not enumerable. */
   nftMessage?: string;
+  /** The other parts that nft marks: those that do not go together with this one. Not enumerable. */
+  nftBeside?: readonly Path[];
 }
 
 function badArgument<E extends Error>(error: E, code: string, path: Path, value: unknown): E & ArgumentError {
@@ -376,12 +378,23 @@ export function elsewhere(error: unknown, translate: (path: Path) => Path): unkn
   const tail = error.message.slice(error.message.indexOf(': expected '));
   const Class = error instanceof RangeError ? RangeError : TypeError;
   const moved = badArgument(new Class(`${printable(formatPath(path))}${tail}`), error.code, path, error.value);
+  if (error.nftBeside !== undefined) beside(moved, ...error.nftBeside.map(translate));
   return error.nftMessage === undefined ? moved : inNftsWords(moved, error.nftMessage);
 }
 
 /** Gives an error the words in which nft says the same. */
 export function inNftsWords<E extends ArgumentError>(error: E, message: string): E {
   hide(error, 'nftMessage', message);
+  return error;
+}
+
+/** Names the other parts that take part in an error of nft's language: an error of a text marks them. */
+export function beside<E extends ArgumentError>(error: E, ...parts: readonly (Path | undefined)[]): E {
+  hide(
+    error,
+    'nftBeside',
+    parts.filter(part => part !== undefined),
+  );
   return error;
 }
 

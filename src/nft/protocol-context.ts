@@ -1,7 +1,7 @@
 import { type Datatype, TYPES } from './data/datatypes.ts';
 import type { Dialect } from './data/dialects.ts';
 import { type Header, type HeaderField, header, LINK, NETWORK, TRANSPORT } from './headers.ts';
-import type { Node, Payload } from './tree.ts';
+import type { Node, Payload, Place } from './tree.ts';
 
 /*
  * The protocols that earlier matches of a rule have established: which one is known at each layer, and which fact a match adds. The
@@ -46,6 +46,9 @@ export class ProtocolContext<F extends string = string> {
   #stacked: readonly Header[] = NONE;
   /** The type of the ICMP message; 0 is unknown. */
   icmpType = 0;
+  /** The matches that told the network protocol and the transport protocol: errors mark them. */
+  toldNetwork: Place | undefined;
+  toldTransport: Place | undefined;
 
   constructor(family: F, dialect: Dialect) {
     this.family = family;

@@ -1,4 +1,4 @@
-import { type ArgumentError, inNftsWords, type Path, rangeError } from '../errors.ts';
+import { type ArgumentError, beside, inNftsWords, type Path, rangeError } from '../errors.ts';
 import type { WireElement } from '../nf_tables/element.ts';
 import type { Expression } from '../nf_tables/expression.ts';
 import type { NftSet } from '../nf_tables/set.ts';
@@ -36,6 +36,17 @@ export function refuse(
 ): RangeError & ArgumentError {
   const error = rangeError(place?.path ?? [], expected, value);
   return nftMessage === undefined ? error : inNftsWords(error, nftMessage);
+}
+
+/** The same, with another part that nft marks: the value does not go together with it. */
+export const refuseWith = (other: Place | undefined, ...error: Parameters<typeof refuse>): ReturnType<typeof refuse> =>
+  beside(refuse(...error), other?.path);
+
+/** The statement that a place is in. */
+export function statementOf(place: Place | undefined): Place | undefined {
+  let found = place;
+  while (found?.parent !== undefined) found = found.parent;
+  return found;
 }
 
 /** Bytecode that nft's language has no words for. */

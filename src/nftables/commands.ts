@@ -2,6 +2,7 @@ import {
   type ArgumentError,
   atIndex,
   BatchError,
+  beside,
   elsewhere,
   inNftsWords,
   isArgumentError,
@@ -114,6 +115,7 @@ function refuseUnreached(command: JsonCommand, place: Path): void {
   const index = expr === undefined ? undefined : deadStatement(expr);
   if (index === undefined) return;
   const error = rangeError([...path, index], 'no statement behind one that ends the rule', expr![index]);
+  beside(error, [...path, index - 1]);
   throw inNftsWords(error, 'Statement after terminal statement has no effect');
 }
 

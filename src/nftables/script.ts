@@ -85,7 +85,8 @@ function compileScript(script: Script, { version }: RulesetTextOptions, state: S
 /** The error of a command in nft's words, at the place of its part in the text. */
 function problemOf(script: Script, error: ArgumentError & Error): Problem {
   const message = error.nftMessage ?? error.message.slice(error.message.indexOf(': expected ') + 2);
-  return { message, span: script.place(error.path.slice(1)) };
+  const others = error.nftBeside?.map(path => script.place(path.slice(1))).filter(span => span !== undefined);
+  return { message, span: script.place(error.path.slice(1)), ...(others !== undefined && { others }) };
 }
 
 /** Carries out a text: see NftablesOperations.apply. */

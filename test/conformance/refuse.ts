@@ -20,23 +20,26 @@ interface Case extends ScriptCase {
 
 /**
  * Way 11: texts that nft refuses. Each is refused with the same first error: its line, columns and words. How many have all errors alike, or are refused at all,
- * is told, too. An error of another kind than one of the text or of the kernel fails.
+ * is told, too. An error of another kind than one of the text or of the kernel fails. The second outcome compares all that nft prints, byte for byte.
  */
 export async function refuse(): Promise<Outcome[]> {
   const places = new ScriptPlaces();
   try {
-    return filesLike(/^nft-refused.*\.jsonl\.gz$/).map(file => refuseFile(places, file));
+    return filesLike(/^nft-refused.*\.jsonl\.gz$/).flatMap(file => refuseFile(places, file));
   } finally {
     await places.close();
   }
 }
 
-function refuseFile(places: ScriptPlaces, file: string): Outcome {
+function refuseFile(places: ScriptPlaces, file: string): Outcome[] {
   const failures: { name: string; difference: string }[] = [];
+  const otherReports: { name: string; difference: string }[] = [];
   const counts = { refused: 0, line: 0, place: 0, first: 0, all: 0, foreign: 0 };
   const cases = readLines<Case>(file);
   for (const one of cases) {
-    const found = refusalOf(places, one);
+    const { found, report } = refusalOf(places, one);
+    if (report?.trimEnd() !== one.stderr.trimEnd())
+      otherReports.push({ name: one.name, difference: `is ${report}\nnot ${one.stderr}` });
     if (typeof found === 'string') {
       if (found !== 'taken') counts.foreign++;
       failures.push({
@@ -61,7 +64,11 @@ function refuseFile(places: ScriptPlaces, file: string): Outcome {
   console.log(
     `refuse ${file}: of ${cases.length} refused ${refused}, the same line ${line}, place ${place}, first error ${first}, all errors ${all}, another kind of error ${foreign}`,
   );
-  return { way: 'refuse', file, total: cases.length, failures };
+  const total = cases.length;
+  return [
+    { way: 'refuse', file, total, failures },
+    { way: 'refuse-stderr', file, total, failures: otherReports },
+  ];
 }
 
 const samePlace = (a: Problem | undefined, b: Problem | undefined): boolean =>
@@ -84,17 +91,27 @@ export function kernelProblem({ message, source = '', line, column, endColumn }:
   };
 }
 
-/** What a text was refused with; 'taken', or the name of an error that nobody expects. */
-function refusalOf(places: ScriptPlaces, one: Case): Problem[] | string {
+interface Refusal {
+  /** What a text was refused with; 'taken', or the name of an error that nobody expects. */
+  found: Problem[] | string;
+  /** The error's message as nft would print it, with the lines and the carets. */
+  report?: string;
+}
+
+/** The report in an error of the kernel: the part of its message that begins with the place. */
+const reportOf = ({ message }: NetlinkError): string =>
+  /^(In file included from |[^\n]*:\d+:\d+-\d+: Error: )[\s\S]*$/m.exec(message)?.[0] ?? message;
+
+function refusalOf(places: ScriptPlaces, one: Case): Refusal {
   const place = places.prepared(one);
   try {
     place.nft.sync.apply(one.text, readingOf(one));
-    return 'taken';
+    return { found: 'taken' };
   } catch (error) {
-    if (error instanceof NftSyntaxError) return [...error.errors];
+    if (error instanceof NftSyntaxError) return { found: [...error.errors], report: error.message };
     const failures = error instanceof BatchError ? error.failures : error instanceof NetlinkError ? [error] : undefined;
     if (failures === undefined)
-      return error instanceof Error ? `${error.name}: ${error.message}\n${error.stack}` : String(error);
-    return failures.map(kernelProblem);
+      return { found: error instanceof Error ? `${error.name}: ${error.message}\n${error.stack}` : String(error) };
+    return { found: failures.map(kernelProblem), report: failures.map(reportOf).join('\n\n') };
   }
 }

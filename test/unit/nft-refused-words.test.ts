@@ -100,6 +100,31 @@ function errorsIn(text: string): string[] {
   return [];
 }
 
+describe('the other parts of an error, with ERR_NFT_SYNTAX', () => {
+  test.each([
+    ['tcp dport 22 drop accept', '             ~~~~ ^^^^^^'],
+    ['tcp dport < 1-5', '          ~ ^^^'],
+    ['esp spi exists', '~~~~~~~ ^^^^^^'],
+    ['esp spi ! 5', '^^^^^^^   ~'],
+    ['dnat to 10.2.3.4:4242', '~~~~             ^^^^'],
+    ['meta mark set ct mark | meta mark', '              ~~~~~~~~~~^^^^^^^^^'],
+    ['reject with icmpx port-unreachable', '~~~~~~            ^^^^^^^^^^^^^^^^'],
+    ['udp dport 53 reject with tcp reset', '~~~~~~~~~    ^^^^^^'],
+    [
+      'ip saddr vmap { 10.0.1.0-10.0.1.255 : accept, 10.0.1.1-10.0.2.255 : drop }',
+      '                ~~~~~~~~~~~~~~~~~~~           ^^^^^^^^^^^^^^^^^^^',
+    ],
+  ])('%s is marked as nft marks it', (rule, marks) => {
+    try {
+      parseRuleset(`table ip t {\nchain c {\n${rule}\n}\n}\n`, { version: '1.0.6', source: 'x' });
+      expect.unreachable();
+    } catch (error) {
+      if (!(error instanceof NftSyntaxError)) throw error;
+      expect(error.message.split('\n').slice(1, 3)).toEqual([rule, marks]);
+    }
+  });
+});
+
 describe('blocks that nft refuses, with ERR_NFT_SYNTAX', () => {
   test('a block whose } has no separator behind it goes on', () => {
     const text = 'table ip t { chain a { accept; } chain b { drop; }; chain c { drop; } }\n';

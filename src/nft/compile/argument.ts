@@ -2,7 +2,7 @@ import { bitmask } from '../bits.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
 import { mismatch } from '../data/descriptions.ts';
 import { binary, isConstant, isNumeric, range, value } from '../nodes.ts';
-import { type Node, type Prefix, refuse, type Value } from '../tree.ts';
+import { type Node, type Prefix, refuse, refuseWith, statementOf, type Value } from '../tree.ts';
 import { convert } from './byte-order.ts';
 import type { Evaluator } from './ir.ts';
 import { compatible } from './set.ts';
@@ -28,10 +28,22 @@ export function fitting(e: Evaluator, term: Node, type: Datatype, bits: number, 
     term.type.id !== type.id &&
     term.kind !== 'range'
   )
-    throw refuse(term.place, `a value of type ${type.name}`, term.type.name, mismatch(type, term.type, ':'));
+    throw refuseWith(
+      statementOf(term.place),
+      term.place,
+      `a value of type ${type.name}`,
+      term.type.name,
+      mismatch(type, term.type, ':'),
+    );
   const isPlain = term.type.id === TYPES.integer.id && isNumeric(type);
   if (!isPlain && !compatible(type, term.type) && !(term.kind === 'range' && compatible(type, term.left.type)))
-    throw refuse(term.place, `a value of type ${type.name}`, term.type.name, mismatch(type, term.type, ':'));
+    throw refuseWith(
+      statementOf(term.place),
+      term.place,
+      `a value of type ${type.name}`,
+      term.type.name,
+      mismatch(type, term.type, ':'),
+    );
   if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term))
     return !e.dialect.convertsRawBitsForMarks && term.type === TYPES.xinteger ? term : convert(term, order);
   switch (term.kind) {

@@ -1,7 +1,7 @@
 import { bitmask } from '../bits.ts';
 import { type ByteOrder, TYPES } from '../data/datatypes.ts';
 import { isConstant, isNumeric, isText, value } from '../nodes.ts';
-import { type Binary, type BinaryOperator, type Node, refuse, type Value } from '../tree.ts';
+import { type Binary, type BinaryOperator, type Node, refuse, refuseWith, type Value } from '../tree.ts';
 import { convert } from './byte-order.ts';
 import type { Evaluator } from './ir.ts';
 
@@ -15,7 +15,7 @@ export function evaluateBinary(e: Evaluator, term: Binary): Node {
   if (isShift) e.expect(TYPES.integer, term.left.order, Math.max(room, term.left.bits));
   term.right = e.evaluate(term.right);
   if (!isConstant(term.right) && !e.dialect.hasNewerExpressions)
-    throw refuse(term.right.place, 'a constant behind the operator', term.right.kind, notConstant(op));
+    throw refuseWith(term.place, term.right.place, 'a constant behind the operator', term.right.kind, notConstant(op));
   if (isConstant(term.left) && !isConstant(term.right)) [term.left, term.right] = [term.right, term.left];
   const { left, right } = term;
   for (const side of [left, right]) {
@@ -33,7 +33,8 @@ function evaluateShift(e: Evaluator, term: Binary): Node {
     throw refuse(term.right.place, 'a constant number of bits', term.right.kind, notConstant(term.op));
   const room = e.dialect.widensByStatement ? Math.max(e.statementBits, term.left.bits) : term.left.bits;
   if (term.right.value >= BigInt(room))
-    throw refuse(
+    throw refuseWith(
+      term.left.place,
       term.right.place,
       `a shift below ${room} bits`,
       term.right.value,

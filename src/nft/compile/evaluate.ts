@@ -13,7 +13,16 @@ import type { Header } from '../headers.ts';
 import { Names } from '../names.ts';
 import { isConstant, isFlags, isNumeric, isText, prefix, setReference, value } from '../nodes.ts';
 import { ProtocolContext } from '../protocol-context.ts';
-import { type List, type Node, type Prefix, type Range, refuse, type SetInfo, type Value } from '../tree.ts';
+import {
+  type List,
+  type Node,
+  type Prefix,
+  type Range,
+  refuse,
+  refuseWith,
+  type SetInfo,
+  type Value,
+} from '../tree.ts';
 import { evaluateBinary } from './binary.ts';
 import { evaluateConcatenation } from './concatenation.ts';
 import type { CompileContext } from './context.ts';
@@ -274,7 +283,8 @@ export class RuleEvaluator implements Evaluator, WordContext {
   #end(end: Node, term: Range): Value {
     const found = this.evaluate(end);
     if (found.kind !== 'value' || !isNumeric(found.type))
-      throw refuse(
+      throw refuseWith(
+        term.place,
         end.place ?? term.place,
         'a range of numbers or addresses',
         found.kind,

@@ -1,5 +1,5 @@
 import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
-import { inNftsWords, rangeError } from '../../errors.ts';
+import { beside, inNftsWords, rangeError } from '../../errors.ts';
 import { bitmask, bytesOf, swapped } from '../bits.ts';
 import { elementOf, isText } from '../nodes.ts';
 import type { Element, Mapping, Node, Value } from '../tree.ts';
@@ -69,6 +69,7 @@ function overlap({ member, low, high }: Interval, before: Interval, { type, bits
   const shown = (first: bigint, last: bigint) => (first === last ? text(first) : `${text(first)}-${text(last)}`);
   const expected = `a range that does not overlap ${shown(before.low, before.high)}, which is in the list, too`;
   const error = rangeError(elementOf(member).place?.path ?? [], expected, shown(low, high), 'ERR_OVERLAP');
+  beside(error, elementOf(before.member).place?.path);
   return inNftsWords(error, 'conflicting intervals specified');
 }
 

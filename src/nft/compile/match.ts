@@ -1,8 +1,9 @@
 import { mismatch } from '../data/descriptions.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { expressionOf } from '../expressions/registry.ts';
+import { LINK, NETWORK } from '../headers.ts';
 import { isConstant, isFlags, isSingleton, isNumeric as numeric, setReference } from '../nodes.ts';
-import { type Node, type Range, type Relation, refuse, type Value } from '../tree.ts';
+import { type Node, Place, type Range, type Relation, refuse, refuseWith, type Value } from '../tree.ts';
 import { convert } from './byte-order.ts';
 import type { Evaluator, Step } from './ir.ts';
 import { declareSet } from './set.ts';
@@ -16,10 +17,12 @@ export function relationStep(e: Evaluator, relation: Relation): Step {
 const KINDS: Readonly<Record<string, string>> = { 'set-reference': 'set reference' };
 
 /** Learns from a match which protocols the packet has. */
-function learn(e: Evaluator, { left, right }: Relation): void {
+function learn(e: Evaluator, { left, right, place }: Relation): void {
   if (left.kind !== 'payload' && left.kind !== 'meta' && left.kind !== 'ct') return;
   if (!left.tellsProtocol) return;
   const { scope } = e;
+  if (left.base === LINK) scope.toldNetwork = place;
+  else if (left.base === NETWORK) scope.toldTransport = place;
   if (right.kind === 'value') {
     scope.learn(left, Number(right.value));
   } else if (right.kind === 'set') {
@@ -66,7 +69,8 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
     );
   if (isConstant(left)) throw refuse(left.place, 'something that is loaded from the packet', left.kind);
   if (!sameType(left, relation.right, e.dialect))
-    throw refuse(
+    throw refuseWith(
+      left.place,
       relation.right.place,
       `a value of type ${left.type.name}`,
       relation.right.type.name,
@@ -83,7 +87,8 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
       break;
     case '!':
       if (left.kind === 'binary' || relation.right.kind !== 'value' || !isFlags(relation.right.type))
-        throw refuse(
+        throw refuseWith(
+          relation.right.place,
           left.place ?? relation.place,
           '! with flags of a bitmask; != else',
           relation.right.kind,
@@ -98,7 +103,8 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
       break;
     default:
       if (left.kind === 'concat' || !isSingleton(relation.right))
-        throw refuse(
+        throw refuseWith(
+          relation.place && new Place(relation.place, 'op'),
           (left.kind === 'concat' ? left.place : relation.right.place) ?? relation.place,
           `== or != with ${left.kind === 'concat' ? 'a concatenation' : relation.right.kind}`,
           relation.op,

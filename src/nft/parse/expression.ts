@@ -161,6 +161,7 @@ function calculate(p: Parser, first: Read, rest: Read, binding = 0): Json {
     }
     last = op;
     p.note(operands, operands.length - 1, from);
+    p.note(left as JsonObject, op, start);
   }
 }
 

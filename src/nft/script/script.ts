@@ -61,7 +61,7 @@ export class Script {
         problems.push(...parser.problems);
         return reader;
       };
-      for (const name in variables) read(new Source(undefined, `define ${name}=${variables[name]};`), true);
+      for (const name in variables) read(new Source(undefined, `define ${name}=${variables[name]}; `), true);
       const { entries } = read(new Source(source, text), false);
       return { entries, problems };
     };

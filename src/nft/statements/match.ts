@@ -96,7 +96,9 @@ const SIGNS: ReadonlyMap<TokenKind, MatchOperator> = /* @__PURE__ */ new Map<Tok
 export function readMatch(p: Parser, left: Json, start: number): JsonObject {
   const end = p.lastEnd;
   const given = SIGNS.get(p.kind);
+  const sign = p.start;
   if (given !== undefined) p.next();
+  const signEnd = p.lastEnd;
   const at = p.start;
   p.takesMask = true;
   p.mask = undefined;
@@ -120,6 +122,7 @@ export function readMatch(p: Parser, left: Json, start: number): JsonObject {
   op ??= isBitmask(left) && !isSet(right) ? 'in' : '==';
   const match = { op, left: of, right };
   p.noteSpan(match, 'left', start, end);
+  if (given !== undefined) p.noteSpan(match, 'op', sign, signEnd);
   if (mask === undefined) p.note(match, 'right', at);
   else p.noteSpan(match, 'right', at, rightEnd);
   const statement = { match };

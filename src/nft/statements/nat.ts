@@ -20,7 +20,7 @@ import { defined, flagsJson, type Json, type JsonObject, orNull } from '../json-
 import { setType } from '../nodes.ts';
 import type { Parser } from '../parse/parser.ts';
 import { T } from '../parse/tokens.ts';
-import { type MapLookup, type Node, Place, refuse, type SetInfo } from '../tree.ts';
+import { type MapLookup, type Node, Place, refuse, refuseWith, type SetInfo, statementOf } from '../tree.ts';
 import { ADDRESS_TYPES, addressType, bracketedAddress, isAddressFamily, natFamily, readPorts } from './address.ts';
 import type { Construct } from './construct.ts';
 
@@ -80,7 +80,8 @@ const compile: Compile = (e, json, place, name) => {
     const networkFamily = isAddressFamily(network) ? network : undefined;
     family ??= networkFamily;
     if (networkFamily !== undefined && family !== networkFamily)
-      throw refuse(
+      throw refuseWith(
+        scope.toldNetwork,
         new Place(place, 'family'),
         `the family of the match before it (${networkFamily})`,
         family,
@@ -150,7 +151,8 @@ function requireTransport(e: Evaluator, address: Node | undefined, place: Place)
       if (part.kind === 'payload' && part.tellsProtocol && part.base === NETWORK) return;
     }
   }
-  throw refuse(
+  throw refuseWith(
+    statementOf(place),
     place,
     "a match of the transport protocol before it, such as meta.l4proto.eq('tcp') or tcp.dport.eq(80)",
     undefined,

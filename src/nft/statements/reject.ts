@@ -16,7 +16,7 @@ import { setType, value } from '../nodes.ts';
 import type { Parser } from '../parse/parser.ts';
 import { T } from '../parse/tokens.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
-import { Place, refuse, type Value } from '../tree.ts';
+import { Place, refuse, refuseWith, statementOf, type Value } from '../tree.ts';
 import { isAddressFamily } from './address.ts';
 import type { Completion, Construct } from './construct.ts';
 
@@ -148,7 +148,13 @@ function resetConnection(e: Evaluator, place: Place): void {
   const { scope } = e;
   const transport = scope.at(TRANSPORT);
   if (transport !== undefined && transport !== 'tcp')
-    throw refuse(place, 'a match of tcp', transport, 'you cannot use tcp reset with this protocol');
+    throw refuseWith(
+      scope.toldTransport,
+      place,
+      'a match of tcp',
+      transport,
+      'you cannot use tcp reset with this protocol',
+    );
   if (transport === undefined) prepend(e, () => addProtocol(e, scope.at(NETWORK) ?? 'inet-service', 'tcp', { place }));
   emit(e, { reject: { type: 'tcp-reset', code: 0 } });
 }
@@ -169,7 +175,8 @@ function sendMessage(e: Evaluator, { type, expr }: Fields, place: Place): void {
   const { family: wanted } = MESSAGES[message];
   if (wanted === undefined) {
     if (isAddressFamily(family))
-      throw refuse(
+      throw refuseWith(
+        statementOf(place),
         new Place(place, 'expr'),
         'icmp or icmpv6 in a rule of one family',
         'icmpx',
@@ -183,7 +190,8 @@ function sendMessage(e: Evaluator, { type, expr }: Fields, place: Place): void {
     const below = family === 'bridge' && link === 'ether' ? 'netdev' : link;
     prepend(e, () => addProtocol(e, below, wanted, { place }));
   } else if (network !== wanted) {
-    throw refuse(
+    throw refuseWith(
+      e.scope.toldNetwork,
       new Place(place, 'expr'),
       `the code of ${network}`,
       message,
