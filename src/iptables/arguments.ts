@@ -21,6 +21,8 @@ import {
   chainName,
   counter,
   type GivenAddresses,
+  plainTarget,
+  refuseDrop,
   refuseInterfaces,
   refuseLongName,
   refuseNewName,
@@ -28,8 +30,6 @@ import {
 } from './rule-checks.ts';
 
 /* The arguments of iptables: one command, and the rule that it is about. */
-
-const VERDICTS: ReadonlySet<string> = new Set(['ACCEPT', 'DROP', 'RETURN']);
 
 const NONE: ReadonlySet<string> = new Set();
 
@@ -162,7 +162,7 @@ class ArgumentParser {
       protocol === undefined || this.#impliedLoaded ? undefined : impliedMatch(protocol.number, this.#options.family);
     if (row === undefined) throw new IptablesError(`unknown option "${word}"`, { argument: word });
     this.#impliedLoaded = true;
-    this.#matches.push(this.#load(row, row.name));
+    this.#matches.push(this.#load(row, row.name, 'match'));
     this.#long(word);
   }
 
@@ -313,7 +313,8 @@ class ArgumentParser {
         const name = argument();
         if (name === '') throw new IptablesError('Empty interface is likely to be undesired', { argument: name });
         this.#once(row.short, word, true);
-        rule[row.short === 'i' ? 'inInterface' : 'outInterface'] = this.#interface(name);
+        checkInterface(name, command.warnings);
+        rule[row.short === 'i' ? 'inInterface' : 'outInterface'] = this.#inverted ? { name, invert: true } : { name };
         break;
       }
       case 'f':
@@ -423,11 +424,6 @@ class ArgumentParser {
     if (number !== 0) this.#rule.protocol = this.#inverted ? { number, invert: true } : { number };
   }
 
-  #interface(name: string): { name: string; invert?: true } {
-    checkInterface(name, this.#command.warnings);
-    return this.#inverted ? { name, invert: true } : { name };
-  }
-
   #counters(first: string, word: string): IptablesCounters {
     const comma = first.indexOf(',', 1);
     const [packets, bytes] = comma < 0 ? [first, this.#operand()] : [first.slice(0, comma), first.slice(comma + 1)];
@@ -439,10 +435,11 @@ class ArgumentParser {
     const row = findMatch(name, this.#options.family);
     if (row === undefined)
       throw new IptablesError(`Couldn't load match \`${name}':No such file or directory\n`, { argument: name });
-    this.#matches.push(this.#load(row, name));
+    this.#matches.push(this.#load(row, name, 'match'));
   }
 
-  #load(row: ExtensionRow, word: string): Instance {
+  #load(row: ExtensionRow, word: string, kind: 'match' | 'target'): Instance {
+    this.#options.loaded?.push({ kind, name: row.name, revision: row.revision });
     const at = this.#surroundings;
     const instance = this.#loaded.load(row, word, at);
     this.#options.trace?.extensions.push({ instance, word, at, options: [] });
@@ -450,11 +447,10 @@ class ArgumentParser {
   }
 
   #jump(word: string): void {
-    const rule = this.#rule;
     const name = chainName(word);
     const row = findTarget(name, this.#options.family);
-    if (row !== undefined) this.#target = this.#load(row, name);
-    else rule.target = VERDICTS.has(name) ? { verdict: name as 'ACCEPT' } : { jump: name };
+    if (row !== undefined) this.#target = this.#load(row, name, 'target');
+    else this.#rule.target = plainTarget(name);
   }
 
   #wait(row: GeneralOption, word: string, attached: string | undefined): void {
@@ -473,12 +469,7 @@ class ArgumentParser {
     const rule = this.#rule;
     const { chain } = command;
     if (this.#seen.has('W') && !this.#waits) throw new IptablesError('--wait-interval only makes sense with --wait\n');
-    const drops = rule.target !== undefined && 'verdict' in rule.target && rule.target.verdict === 'DROP';
-    if (command.table === 'nat' && (command.policy === 'DROP' || drops))
-      throw new IptablesError(
-        '\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n',
-        { argument: 'DROP' },
-      );
+    refuseDrop(command.table, command.policy, rule);
     const at = this.#surroundings;
     rule.matches = this.#matches.map(instance => finished(instance, at));
     if (this.#target !== undefined) rule.target = finished(this.#target, at);

@@ -31,12 +31,21 @@ export interface Command {
   warnings: string[];
 }
 
+/** A match or target that a command names. */
+export interface LoadedExtension {
+  readonly kind: 'match' | 'target';
+  readonly name: string;
+  readonly revision: number;
+}
+
 /** How a command line is read. */
 export interface ArgumentOptions {
   family: IptablesFamily;
   names: Names;
   /** Within a text, in this table: `-t` is refused. */
   restoring?: string;
+  /** Gets the matches and targets, even of a command that is refused. */
+  loaded?: LoadedExtension[];
   /** Takes down what each word was read as. */
   trace?: ArgumentTrace;
 }

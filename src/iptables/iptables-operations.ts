@@ -11,13 +11,13 @@ import { checkSignal } from '../signal.ts';
 import { parseArguments } from './arguments.ts';
 import { BUILT_IN, FAMILIES } from './built-in.ts';
 import { applyCommand } from './change.ts';
-import type { Command } from './command.ts';
+import type { Command, LoadedExtension } from './command.ts';
 import { splitCommandLine } from './command-line.ts';
 import { IptablesError } from './error.ts';
 import { errorText } from './error-texts.ts';
 import type { IptablesFamily } from './model.ts';
 import { restoreText } from './restore.ts';
-import { type MissingExtension, missingError, Revisions } from './revisions.ts';
+import { type MissingExtension, missingError, missingWarning, Revisions } from './revisions.ts';
 import { saveText } from './save.ts';
 import { SavedRules } from './saved-rules.ts';
 import { RulesetState } from './state.ts';
@@ -148,14 +148,27 @@ export class IptablesOperations {
       throw typeError(['command'], 'a string or an array of strings', command);
     checkObject(options, ['options'], ['signal']);
     checkSignal(options.signal, ['signal']);
-    const parsed = parseArguments(words, { family: this.#family, names: new Names() });
-    const stderr = parsed.warnings.map(warning => `${warning}\n`).join('');
-    if (parsed.command === 'version') return { stdout: 'iptables v1.8.9 (nf_tables)\n', stderr };
+    const parsed = yield* this.#parsed(words);
+    const stderr = (): string => parsed.warnings.map(warning => `${warning}\n`).join('');
+    if (parsed.command === 'version') return { stdout: 'iptables v1.8.9 (nf_tables)\n', stderr: stderr() };
     let stdout = '';
     yield* this.#change(looksAtRules(parsed), false, options.signal, state => {
       stdout = applyCommand(state, parsed);
     });
-    return { stdout, stderr };
+    return { stdout, stderr: stderr() };
+  }
+
+  /** The command that the words are. As iptables does, a refusal also names what the kernel does not have. */
+  *#parsed(words: readonly string[]): Operation<Command> {
+    const loaded: LoadedExtension[] = [];
+    try {
+      return parseArguments(words, { family: this.#family, names: new Names(), loaded });
+    } catch (error) {
+      if (!(error instanceof IptablesError)) throw error;
+      const missing = yield* this.#revisions.missing(loaded);
+      error.warnings = [...missing.map(({ name }) => missingWarning(name)), ...error.warnings];
+      throw error;
+    }
   }
 
   /** Makes a change from what the namespace has now; again if somebody else was faster. */
@@ -268,7 +281,7 @@ function explained(error: unknown, state: RulesetState, missing?: MissingExtensi
     cause: missing === undefined ? error : missingError(missing, error),
     ...(missing !== undefined && {
       argument: missing.name,
-      warning: `Warning: Extension ${missing.name} revision 0 not supported, missing kernel module?`,
+      warning: missingWarning(missing.name),
     }),
   });
   refused.line = first;

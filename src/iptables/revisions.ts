@@ -7,6 +7,7 @@ import type { Expression } from '../nf_tables/expression.ts';
 import { familyNumber } from '../nf_tables/family.ts';
 import type { Transaction } from '../nftables/write/transaction.ts';
 import { FAMILIES } from './built-in.ts';
+import type { LoadedExtension } from './command.ts';
 import type { IptablesExtension, IptablesFamily } from './model.ts';
 
 /*
@@ -75,6 +76,16 @@ export class Revisions {
     return found;
   }
 
+  /** Those of which the kernel has no revision. */
+  *missing(extensions: readonly LoadedExtension[]): Operation<LoadedExtension[]> {
+    const found: LoadedExtension[] = [];
+    for (const extension of extensions) {
+      const { kind, name, revision } = extension;
+      if ((yield* this.#best(kind, name, revision)) === undefined) found.push(extension);
+    }
+    return found;
+  }
+
   /** The newest revision up to this one that the kernel has. */
   *#best(kind: Kind, name: string, newest: number): Operation<number | undefined> {
     const key = `${kind} ${name} ${newest}`;
@@ -111,6 +122,10 @@ export class Revisions {
     }
   }
 }
+
+/** What iptables says of an extension that the kernel does not have. */
+export const missingWarning = (name: string): string =>
+  `Warning: Extension ${name} revision 0 not supported, missing kernel module?`;
 
 /** The error that names an extension that the kernel does not have. */
 export const missingError = ({ kind, name }: MissingExtension, cause: unknown): UnsupportedError =>

@@ -71,6 +71,22 @@ function withAddresses(
 
 const matchesAll = ({ mask, invert }: IptablesAddress): boolean => !invert && (mask === '0.0.0.0' || mask === '::');
 
+const VERDICTS: ReadonlySet<string> = new Set(['ACCEPT', 'DROP', 'RETURN']);
+
+/** What a word after -j means that is no target of xtables. */
+export const plainTarget = (name: string): NonNullable<IptablesRule['target']> =>
+  VERDICTS.has(name) ? { verdict: name as 'ACCEPT' } : { jump: name };
+
+/** The table nat sees the first packet of a connection only. */
+export function refuseDrop(table: string, policy: string | undefined, { target }: IptablesRule): void {
+  const drops = target !== undefined && 'verdict' in target && target.verdict === 'DROP';
+  if (table === 'nat' && (policy === 'DROP' || drops))
+    throw new IptablesError(
+      '\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n',
+      { argument: 'DROP' },
+    );
+}
+
 /** A packet that comes in has no way out yet, and the other way round. */
 export function refuseInterfaces({ chain, inInterface, outInterface }: IptablesRule): void {
   const entering = chain === 'PREROUTING' || chain === 'INPUT';

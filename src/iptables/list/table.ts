@@ -40,6 +40,7 @@ export function listTable(state: RulesetState, command: Command): string {
     family,
     names,
     numeric,
+    warnings: command.warnings,
     protocol: 0,
     protocolInverted: false,
     table: command.table,
@@ -77,7 +78,8 @@ export function listRules(state: RulesetState, command: Command): string {
   const { verbose, number } = command;
   const { chains, note } = chosen(state, command);
   const format = verbose > 0 ? ({ counters: 'inside' } as const) : {};
-  const line = ({ rules }: StateChain, index: number): string => `${formatRule(rules[index]!.rule!, state, format)}\n`;
+  const at = { family: state.family, names: state.names, warnings: command.warnings };
+  const line = ({ rules }: StateChain, index: number): string => `${formatRule(rules[index]!.rule!, at, format)}\n`;
   if (number !== undefined) return chains[0]!.rules[number - 1] === undefined ? '' : line(chains[0]!, number - 1);
   let text = note;
   for (const { name, builtIn, policy, counters } of chains) {
