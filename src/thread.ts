@@ -24,6 +24,7 @@ export const PARTS = {
   'nf_tables.told': 'the fields of each table that the kernel only tells',
   'nf_tables.variants': 'the types that a field may have, by the type that chooses among them',
   'nftables.elements': 'the templates of plain elements, by the lengths of their keys and values',
+  'nftables.shapes': 'what elements are like, by the names of the types of key and value, at most 256',
   'nftables.handles': "where replies have the kernel's numbers of objects, by the kind of reply",
   'nftables.rules': 'the templates of rules, by the shapes of their statements',
   'iptables.extensions': 'the extensions of iptables by their words and protocols',

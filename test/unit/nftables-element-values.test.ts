@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { type NewElements, Transaction } from 'netsteer/nftables';
 import { describe, expect, test } from 'vitest';
 import type { WireElement } from '../../src/nf_tables/element.ts';
 import type { Expression } from '../../src/nf_tables/expression.ts';
@@ -304,5 +305,40 @@ describe('elements that are read and written', () => {
     const { elements } = elementValues(wire, of);
     expect(elements).toEqual([[1, 2], '00010001ffff0000']);
     expect(wired(elements, of)).toEqual(wire);
+  });
+});
+
+describe('the type of elements that is given with them', () => {
+  type Type = NonNullable<NewElements['type']>;
+  const bytes = (type: Type, element: ElementValue, set = 's') => {
+    const place = { family: 'ip', table: 't', set } as const;
+    return Buffer.from(new Transaction().add({ element: { ...place, type, elements: [element] } }).encode().bytes);
+  };
+
+  test('is the same whether or not other elements of its names were written before', () => {
+    const names = ['ipv4_addr', 'inet_service', 'ipv4_addr . inet_service'] as const;
+    const element = (key: string, data: string | undefined): ElementValue => {
+      const one = (name: string) => (name === 'ipv4_addr' ? '10.0.0.1' : 80);
+      const of = (name: string) => (name.includes(' ') ? name.split(' . ').map(one) : one(name)) as never;
+      return data === undefined ? of(key) : { key: of(key), data: of(data) };
+    };
+    for (let round = 0; round < 2; round++)
+      for (const key of names)
+        for (const data of [undefined, ...names]) {
+          const type: Type = { key, ...(data !== undefined && { data }) };
+          // A field that says nothing new has the whole type looked at.
+          const whole: Type = { ...type, flags: [] };
+          expect(bytes(type, element(key, data))).toEqual(bytes(whole, element(key, data)));
+        }
+  });
+
+  test('is refused by its own words, with ERR_OUT_OF_RANGE and ERR_INVALID_ARG_TYPE', () => {
+    bytes({ key: 'ipv4_addr', data: 'inet_service' }, { key: '10.0.0.1', data: 80 });
+    const wrong = (type: object) => () => bytes(type as Type, '10.0.0.1');
+    expect(wrong({ key: 'ipv4_addrinet_service' })).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }));
+    expect(wrong({ key: 'map 9 ipv4_addrinet_service' })).toThrow(
+      expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }),
+    );
+    expect(wrong({ key: 80 })).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE' }));
   });
 });

@@ -17,7 +17,7 @@ import type { EncodeContext } from './encode-context.ts';
 import type { Fields, JsonElements, NewElements, NewMap, ObjectKind, Verb } from './new-objects.ts';
 import { CREATE, FAMILY, type Kind, keyOf, OBJECTS, required, SET_OF_ELEMENTS, WITH_KEY } from './object-operations.ts';
 import { type ElementsHead, writeWireElements } from './wire-elements.ts';
-import { description, wireSet } from './wire-set.ts';
+import { shapeOfType, wireSet } from './wire-set.ts';
 
 function set(verb: Verb, object: Fields, to: EncodeContext, isMap = false): void {
   const { list, operation } = to;
@@ -121,7 +121,7 @@ function element(verb: Verb, object: Fields, to: EncodeContext): void {
   if (!isList(elements)) throw typeError(['elements'], 'an array', elements);
   const shape =
     type !== undefined
-      ? shapeOf(description(type, type.data !== undefined || type.dataType !== undefined))
+      ? shapeOfType(type)
       : (to.resolved?.shape ??
         to.shapes.get(setKey(object.family, tableName, setId ?? name)) ??
         (Array.isArray(elements) && elements.every(isWire) ? WIRE_ONLY : undefined));

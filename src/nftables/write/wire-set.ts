@@ -2,8 +2,9 @@ import { rangeError, typeError } from '../../errors.ts';
 import { withoutTold } from '../../nf_tables/accepted.ts';
 import { type NftSet, setTable } from '../../nf_tables/set.ts';
 import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
-import { type SetDescription, typeAttributes } from '../../nft/set-types.ts';
-import type { NewMap } from './new-objects.ts';
+import { type ElementShape, type SetDescription, shapeOf, typeAttributes } from '../../nft/set-types.ts';
+import { ofThread } from '../../thread.ts';
+import type { NewElements, NewMap } from './new-objects.ts';
 
 type Fields = Record<string, unknown>;
 type Flags = NonNullable<NftSet['flags']>;
@@ -100,3 +101,24 @@ export const DESCRIBING = [
   'dataByteOrder',
   'dataInterval',
 ] as const;
+
+/** Many programs have one type, or some. */
+const MOST_SHAPES = 256;
+const shapes = ofThread('nftables.shapes', new Map<string, ElementShape>());
+
+/** What elements of a set of this type are like. */
+export function shapeOfType(type: NonNullable<NewElements['type']>): ElementShape {
+  const { key, data, flags } = type;
+  const isMap = data !== undefined || type.dataType !== undefined;
+  let isNamed = typeof key === 'string' && (data === undefined || typeof data === 'string') && flags === undefined;
+  for (const field of DESCRIBING) if (type[field] !== undefined) isNamed = false;
+  if (!isNamed) return shapeOf(description(type, isMap));
+  const name = data === undefined ? `set ${key}` : `map ${key!.length} ${key}${data}`;
+  let shape = shapes.get(name);
+  if (shape === undefined) {
+    shape = shapeOf(description(type, isMap));
+    if (shapes.size >= MOST_SHAPES) shapes.clear();
+    shapes.set(name, shape);
+  }
+  return shape;
+}
