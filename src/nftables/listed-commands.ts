@@ -27,6 +27,8 @@ export function listedCommands<T extends object>(
 ): T[] {
   const names = new Names();
   const dialect = dialectOf(version);
+  /** Rules that are listed as they are written, by their shape: a large text has very many of few shapes. */
+  const listedAsWritten = new Set<string>();
   return commands.map(command => {
     const { verb, kind, object } = partsOf(command as unknown as JsonCommand);
     if (kind === 'set' || kind === 'map') return { [verb]: { [kind]: listedSet(object, dialect) } } as T;
@@ -37,6 +39,8 @@ export function listedCommands<T extends object>(
       expr?: Statement[];
     };
     if (kind !== 'rule' || expr === undefined || expr.some(bringsChain)) return command;
+    const shape = shapeOf(family, table, expr);
+    if (shape !== undefined && listedAsWritten.has(shape)) return command;
     const context = { version, names, table, sets: (name: string) => sets.get(setNameOf(family, table, name)) };
     const compiled = (statements: Statement[]): CompiledRule => compileRule({ family, chain, statements }, context);
     try {
@@ -48,6 +52,8 @@ export function listedCommands<T extends object>(
         { version, names, sets: (name: string, id?: number) => own.get(id) ?? context.sets(name) },
       );
       const isSame = !listed.some(statement => 'raw' in statement) && contentOf(compiled(listed)) === contentOf(rule);
+      if (shape !== undefined && (!isSame || JSON.stringify(listed) === JSON.stringify(expr)))
+        listedAsWritten.add(shape);
       return isSame ? ({ [verb]: { rule: { ...object, expr: listed } } } as T) : command;
     } catch (error) {
       // The rule refers to what only a namespace knows, or its listing cannot be compiled.
@@ -56,6 +62,23 @@ export function listedCommands<T extends object>(
     }
   });
 }
+
+/**
+ * What a rule says, without the addresses and ports that it compares with: all of them are listed alike. Undefined where it has numbers that JSON lacks.
+ */
+function shapeOf(family: Family, table: string, expr: readonly Statement[]): string | undefined {
+  let text: string;
+  try {
+    text = JSON.stringify(expr);
+  } catch {
+    return undefined;
+  }
+  return `${family} ${table} ${text.replace(ADDRESS, '$1A').replace(PORT, '$1P')}`;
+}
+
+const ADDRESS =
+  /("[sd]addr"\}\},"right":)"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"/g;
+const PORT = /("[sd]port"\}\},"right":)\d+/g;
 
 /** A set with a timeout has the flag, whether the text says it or not. */
 function listedSet(set: Fields, { splitsMapTypes }: Dialect): Fields {
