@@ -34,8 +34,15 @@ interface Kind {
   readonly table: AttributeTable<never>;
 }
 
-function kind(kernelName: string, number: number, table: unknown, subsystem = NFNL_SUBSYS_NFTABLES): Kind {
-  return { kernelName, number: nfnetlinkType(subsystem, number), table: table as AttributeTable<never> };
+type Rows<K extends string> = Readonly<Record<K, readonly [number: number, table: unknown]>>;
+
+/** The kinds of messages of a subsystem. The kernel's names are these with the prefix. */
+function kinds<K extends string>(subsystem: number, prefix: string, rows: Rows<K>): Readonly<Record<K, Kind>> {
+  const made = Object.entries<Rows<K>[K]>(rows).map(([name, [number, table]]) => {
+    const kernelName = prefix + name.toUpperCase();
+    return [name, { kernelName, number: nfnetlinkType(subsystem, number), table }];
+  });
+  return Object.fromEntries(made) as Record<K, Kind>;
 }
 
 function marker(kernelName: string, number: number): Kind {
@@ -54,51 +61,57 @@ const key = {
 
 /** Every message of nf_tables, by the kernel's NFT_MSG_ name in lower case; and those of nfnetlink's batches and hooks. */
 export const MESSAGES = {
-  newtable: kind('NFT_MSG_NEWTABLE', C.NFT_MSG_NEWTABLE, tableTable),
-  gettable: kind('NFT_MSG_GETTABLE', C.NFT_MSG_GETTABLE, key.table),
-  deltable: kind('NFT_MSG_DELTABLE', C.NFT_MSG_DELTABLE, key.table),
-  destroytable: kind('NFT_MSG_DESTROYTABLE', C.NFT_MSG_DESTROYTABLE, key.table),
+  ...kinds(NFNL_SUBSYS_NFTABLES, 'NFT_MSG_', {
+    newtable: [C.NFT_MSG_NEWTABLE, tableTable],
+    gettable: [C.NFT_MSG_GETTABLE, key.table],
+    deltable: [C.NFT_MSG_DELTABLE, key.table],
+    destroytable: [C.NFT_MSG_DESTROYTABLE, key.table],
 
-  newchain: kind('NFT_MSG_NEWCHAIN', C.NFT_MSG_NEWCHAIN, chainTable),
-  getchain: kind('NFT_MSG_GETCHAIN', C.NFT_MSG_GETCHAIN, key.chain),
-  delchain: kind('NFT_MSG_DELCHAIN', C.NFT_MSG_DELCHAIN, key.chain),
-  destroychain: kind('NFT_MSG_DESTROYCHAIN', C.NFT_MSG_DESTROYCHAIN, key.chain),
+    newchain: [C.NFT_MSG_NEWCHAIN, chainTable],
+    getchain: [C.NFT_MSG_GETCHAIN, key.chain],
+    delchain: [C.NFT_MSG_DELCHAIN, key.chain],
+    destroychain: [C.NFT_MSG_DESTROYCHAIN, key.chain],
 
-  // The chain may be given by its number instead of its name.
-  newrule: kind('NFT_MSG_NEWRULE', C.NFT_MSG_NEWRULE, key.rule),
-  getrule: kind('NFT_MSG_GETRULE', C.NFT_MSG_GETRULE, key.rule),
-  getrule_reset: kind('NFT_MSG_GETRULE_RESET', C.NFT_MSG_GETRULE_RESET, key.rule),
-  delrule: kind('NFT_MSG_DELRULE', C.NFT_MSG_DELRULE, ruleRemovalTable),
-  destroyrule: kind('NFT_MSG_DESTROYRULE', C.NFT_MSG_DESTROYRULE, ruleRemovalTable),
+    // The chain may be given by its number instead of its name.
+    newrule: [C.NFT_MSG_NEWRULE, key.rule],
+    getrule: [C.NFT_MSG_GETRULE, key.rule],
+    getrule_reset: [C.NFT_MSG_GETRULE_RESET, key.rule],
+    delrule: [C.NFT_MSG_DELRULE, ruleRemovalTable],
+    destroyrule: [C.NFT_MSG_DESTROYRULE, ruleRemovalTable],
 
-  newset: kind('NFT_MSG_NEWSET', C.NFT_MSG_NEWSET, setTable),
-  getset: kind('NFT_MSG_GETSET', C.NFT_MSG_GETSET, key.set),
-  delset: kind('NFT_MSG_DELSET', C.NFT_MSG_DELSET, key.set),
-  destroyset: kind('NFT_MSG_DESTROYSET', C.NFT_MSG_DESTROYSET, key.set),
+    newset: [C.NFT_MSG_NEWSET, setTable],
+    getset: [C.NFT_MSG_GETSET, key.set],
+    delset: [C.NFT_MSG_DELSET, key.set],
+    destroyset: [C.NFT_MSG_DESTROYSET, key.set],
 
-  newsetelem: kind('NFT_MSG_NEWSETELEM', C.NFT_MSG_NEWSETELEM, elementsTable),
-  getsetelem: kind('NFT_MSG_GETSETELEM', C.NFT_MSG_GETSETELEM, elementsTable),
-  getsetelem_reset: kind('NFT_MSG_GETSETELEM_RESET', C.NFT_MSG_GETSETELEM_RESET, elementsTable),
-  delsetelem: kind('NFT_MSG_DELSETELEM', C.NFT_MSG_DELSETELEM, elementsTable),
-  destroysetelem: kind('NFT_MSG_DESTROYSETELEM', C.NFT_MSG_DESTROYSETELEM, elementsTable),
+    newsetelem: [C.NFT_MSG_NEWSETELEM, elementsTable],
+    getsetelem: [C.NFT_MSG_GETSETELEM, elementsTable],
+    getsetelem_reset: [C.NFT_MSG_GETSETELEM_RESET, elementsTable],
+    delsetelem: [C.NFT_MSG_DELSETELEM, elementsTable],
+    destroysetelem: [C.NFT_MSG_DESTROYSETELEM, elementsTable],
 
-  newobj: kind('NFT_MSG_NEWOBJ', C.NFT_MSG_NEWOBJ, objectTable),
-  getobj: kind('NFT_MSG_GETOBJ', C.NFT_MSG_GETOBJ, key.object),
-  getobj_reset: kind('NFT_MSG_GETOBJ_RESET', C.NFT_MSG_GETOBJ_RESET, key.object),
-  delobj: kind('NFT_MSG_DELOBJ', C.NFT_MSG_DELOBJ, key.object),
-  destroyobj: kind('NFT_MSG_DESTROYOBJ', C.NFT_MSG_DESTROYOBJ, key.object),
+    newobj: [C.NFT_MSG_NEWOBJ, objectTable],
+    getobj: [C.NFT_MSG_GETOBJ, key.object],
+    getobj_reset: [C.NFT_MSG_GETOBJ_RESET, key.object],
+    delobj: [C.NFT_MSG_DELOBJ, key.object],
+    destroyobj: [C.NFT_MSG_DESTROYOBJ, key.object],
 
-  newflowtable: kind('NFT_MSG_NEWFLOWTABLE', C.NFT_MSG_NEWFLOWTABLE, flowtableTable),
-  getflowtable: kind('NFT_MSG_GETFLOWTABLE', C.NFT_MSG_GETFLOWTABLE, key.flowtable),
-  delflowtable: kind('NFT_MSG_DELFLOWTABLE', C.NFT_MSG_DELFLOWTABLE, key.flowtable),
-  destroyflowtable: kind('NFT_MSG_DESTROYFLOWTABLE', C.NFT_MSG_DESTROYFLOWTABLE, key.flowtable),
+    newflowtable: [C.NFT_MSG_NEWFLOWTABLE, flowtableTable],
+    getflowtable: [C.NFT_MSG_GETFLOWTABLE, key.flowtable],
+    delflowtable: [C.NFT_MSG_DELFLOWTABLE, key.flowtable],
+    destroyflowtable: [C.NFT_MSG_DESTROYFLOWTABLE, key.flowtable],
 
-  newgen: kind('NFT_MSG_NEWGEN', C.NFT_MSG_NEWGEN, generationTable),
-  getgen: kind('NFT_MSG_GETGEN', C.NFT_MSG_GETGEN, generationTable.partial()),
-  trace: kind('NFT_MSG_TRACE', C.NFT_MSG_TRACE, traceTable),
+    newgen: [C.NFT_MSG_NEWGEN, generationTable],
+    getgen: [C.NFT_MSG_GETGEN, generationTable.partial()],
+    trace: [C.NFT_MSG_TRACE, traceTable],
+  }),
 
   // Request and reply have the same number.
-  hook: kind('NFNL_MSG_HOOK_GET', NFNL_MSG_HOOK_GET, hookTable, NFNL_SUBSYS_HOOK),
+  hook: {
+    kernelName: 'NFNL_MSG_HOOK_GET',
+    number: nfnetlinkType(NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET),
+    table: hookTable as unknown as AttributeTable<never>,
+  },
   'batch-begin': marker('NFNL_MSG_BATCH_BEGIN', NFNL_MSG_BATCH_BEGIN),
   'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),
 } as const satisfies Record<string, Kind>;

@@ -2,7 +2,6 @@
  * nf_tables in the kernel's own terms, for bundles whose size counts: objects, expressions and transactions, without nft's language.
  * @module
  */
-export { fromJson, toJson } from '../../codec/json.ts';
 export { NetNs } from '../../netns/netns.ts';
 export type { Chain, ChainKey, Hook, Priority } from '../../nf_tables/chain.ts';
 export type { Data, Verdict } from '../../nf_tables/data.ts';
