@@ -9,6 +9,16 @@ const PROGRAM = 'program.mjs';
 /** A check of each subsystem, whose results are the table of docs/decisions/ffi.md. */
 const SUBSYSTEMS = 'subsystems.mjs';
 
+/** Test files of this repository that run on the other runtimes, too: a share of those that docs/decisions/ffi.md lists. */
+const SUITES = [
+  'nftables-kernel',
+  'nftables-verbs',
+  'nftables-monitor',
+  'rtnetlink-monitor',
+  'iptables',
+  'nflog-files',
+];
+
 kernelSuite('the packed package on each runtime', () => {
   let consumer: Consumer;
   beforeAll(() => {
@@ -34,6 +44,25 @@ kernelSuite('the packed package on each runtime', () => {
         outside: true,
         refused: 'ERR_INVALID_ARG_TYPE',
       });
+    });
+  }
+
+  for (const runtime of ['bun', 'deno']) {
+    it(`passes the tests of this repository on ${runtime}`, () => {
+      const [program, ...options] = RUNTIMES[runtime]!;
+      const report = join(consumer.folder, `${runtime}.json`);
+      const files = SUITES.map(name => `test/kernel/${name}.test.ts`);
+      const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'kernel', '--no-file-parallelism'];
+      // Without what this run of vitest tells its own workers.
+      const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST')));
+      execFileSync(
+        join(consumer.folder, program),
+        [...options, ...vitest, '--reporter=json', `--outputFile=${report}`, ...files],
+        { stdio: 'pipe', env },
+      );
+      const { success, numTotalTests, numPassedTests } = JSON.parse(fs.readFileSync(report, 'utf8'));
+      expect({ success, passed: numPassedTests }).toEqual({ success: true, passed: numTotalTests });
+      expect(numTotalTests).toBeGreaterThan(70);
     });
   }
 
