@@ -143,6 +143,21 @@ describe('blocks that nft refuses, with ERR_NFT_SYNTAX', () => {
     ]);
   });
 
+  test('the last word that begins a part, behind an error, leaves its words keywords', () => {
+    const text = 'table ip t {\nchain c {\nfoo ) limit accept\ntcp dport rate\n}\n}\n';
+    expect(errorsIn(text)).toEqual(["3:5-5 syntax error, unexpected ')'", '4:11-14 syntax error, unexpected rate']);
+  });
+
+  test.each([
+    ['counter k { bytes 1; }', '2:13-17 syntax error, unexpected bytes'],
+    ['limit l { 10/second; }', '2:11-12 syntax error, unexpected number'],
+    ['ct expectation e { dport dport; }', '2:26-30 syntax error, unexpected dport, expecting number'],
+    ['set s { type ; }', '2:14-14 syntax error, unexpected semicolon'],
+    ['set s { typeof foo; }', "2:16-18 primary expression type 'symbol' lacks typeof serialization"],
+  ])('objects and sets are refused in the words of nft: %s', (line, error) => {
+    expect(errorsIn(`table ip t {\n${line}\n}\n`)[0]).toBe(error);
+  });
+
   test('a line of a hook that is wrong says nothing of the chain', () => {
     const text = 'table ip t {\nchain c {\ntype filter hook input priority dstnat + ;\n}\n}\n';
     expect(errorsIn(text)).toEqual(['3:42-42 syntax error, unexpected semicolon, expecting number']);

@@ -78,6 +78,22 @@ export const SCOPES = {
   type: /* @__PURE__ */ words('classid dscp protocol'),
 } as const satisfies Readonly<Record<string, ReadonlySet<string>>>;
 
+/** The words that begin such a part are keywords everywhere; some parts begin with several words. */
+const OTHER_BEGINNINGS: Readonly<Record<string, keyof typeof SCOPES>> = {
+  dnat: 'nat',
+  snat: 'nat',
+  masquerade: 'nat',
+  redirect: 'nat',
+};
+const NO_BEGINNINGS: ReadonlySet<string> = /* @__PURE__ */ new Set(['at', 'chunk', 'nat']);
+
+/** The part of the language that a keyword begins. */
+export function scopeOf(word: string): ReadonlySet<string> | undefined {
+  const name = Object.hasOwn(OTHER_BEGINNINGS, word) ? OTHER_BEGINNINGS[word]! : word;
+  if (NO_BEGINNINGS.has(word) || !Object.hasOwn(SCOPES, name)) return undefined;
+  return SCOPES[name as keyof typeof SCOPES];
+}
+
 /** nft's errors call these keywords by another word. */
 export const KEYWORD_NAMES: ReadonlyMap<string, string> = /* @__PURE__ */ new Map([
   ['sequence', 'seq'],

@@ -2,7 +2,7 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { bytesOf } from '../bits.ts';
 import { entryOf, fieldsOf, numberOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { SCOPES } from '../data/scopes.ts';
+import { SCOPES, scopeOf } from '../data/scopes.ts';
 import {
   type Header,
   type HeaderField,
@@ -109,10 +109,6 @@ export function fieldCandidates(names: readonly string[]): string[] {
   return [...names].sort((a, b) => place(a) - place(b)).map(name => (name === 'sequence' ? 'seq' : name));
 }
 
-/** The words that are keywords behind the name of a header. */
-const scopeOf = (word: string): ReadonlySet<string> | undefined =>
-  Object.hasOwn(SCOPES, word) ? SCOPES[word as keyof typeof SCOPES] : undefined;
-
 /** Reads a field behind the name of its header. */
 function readField(p: Parser, word: string, tunnel?: string): Json {
   const { byName, tunnel: isTunnel, base } = NAMED_HEADERS()[word]!;
@@ -142,7 +138,9 @@ function readField(p: Parser, word: string, tunnel?: string): Json {
     p.next();
     return { payload: { protocol: word, field: text } };
   }
-  return p.unexpectedIn(scopeOf(word), ...fieldCandidates(Object.keys(byName)));
+  // nft knows chunks of sctp by a word that may stand here, too.
+  const parts = word === 'sctp' ? [PARTS[word]!] : [];
+  return p.unexpectedIn(scopeOf(word), ...fieldCandidates([...Object.keys(byName), ...parts]));
 }
 
 /** Reads `ll,0,48` behind the `@`. */

@@ -1,6 +1,6 @@
 import type { Family } from '../../nf_tables/family.ts';
 import type { Dialect } from '../data/dialects.ts';
-import { KEYWORD_NAMES } from '../data/scopes.ts';
+import { KEYWORD_NAMES, scopeOf } from '../data/scopes.ts';
 import type { Json, JsonObject } from '../json-object.ts';
 import type { Places } from './places.ts';
 import { Scanner } from './scanner.ts';
@@ -280,6 +280,12 @@ export class Parser extends Scanner {
     return this.fail(`syntax error, unexpected ${this.tokenName()}${expected}`, this.start, this.end, this.source);
   }
 
+  /** Leaves out the current token after an error. If it begins a part of the language, nft takes the part for open from here on. */
+  skip(): void {
+    if (this.kind === T.WORD && this.isKeyword()) this.scope = scopeOf(this.text) ?? this.scope;
+    this.scan();
+  }
+
   /** The same in a part of the language with keywords of its own. */
   unexpectedIn(scope: Scope | undefined, ...candidates: string[]): never {
     this.scope = scope ?? this.scope;
@@ -311,7 +317,7 @@ export class Parser extends Scanner {
       this.#depth = depth;
       if (this.#quiet === 0) this.report(error.problem);
       this.#quiet = QUIET_TOKENS;
-      while (!this.isSeparator() && this.kind !== T.EOF) this.scan();
+      while (!this.isSeparator() && this.kind !== T.EOF) this.skip();
       if (this.kind === T.EOF) return undefined;
       this.next();
       return undefined;

@@ -1,3 +1,4 @@
+import { SCOPES } from '../data/scopes.ts';
 import { parseRuleStatements } from '../parse/rule.ts';
 import { T } from '../parse/tokens.ts';
 import { chainBlock } from './chains.ts';
@@ -215,7 +216,7 @@ function list(reader: Reader): Subject {
       if (parser.acceptWord(kind)) return subject(`ct ${kind}`, nameInTable(reader));
       if (parser.acceptWord(`${kind}s`)) return subject(`ct ${kind}s`, listScope(reader));
     }
-    return parser.unexpected('timeout', 'expectation', 'helper', 'helpers');
+    return parser.unexpectedIn(SCOPES.ct, 'timeout', 'expectation', 'helper', 'helpers');
   }
   if (parser.acceptWord('flow')) {
     if (parser.acceptWord('tables')) return subject('meters', scopeOf(reader));

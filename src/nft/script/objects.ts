@@ -1,3 +1,4 @@
+import { SCOPES, scopeOf } from '../data/scopes.ts';
 import { readSeconds } from '../parse/times.ts';
 import { T } from '../parse/tokens.ts';
 import { LIMIT } from '../statements/limit.ts';
@@ -42,7 +43,7 @@ const UNUSED: Readonly<Record<string, Fields>> = {
 };
 
 const counter: Settings = ({ parser }, object) => {
-  parser.expectWord('packets');
+  if (!parser.acceptWord('packets')) parser.unexpectedIn(SCOPES.counter);
   object.packets = parser.number();
   parser.expectWord('bytes');
   object.bytes = parser.number();
@@ -54,6 +55,7 @@ const quota: Settings = ({ parser }, object) => {
 };
 
 const limit: Settings = ({ parser }, object) => {
+  if (!parser.isWord('rate')) parser.unexpectedIn(SCOPES.limit);
   Object.assign(object, LIMIT.fromText(parser));
 };
 
@@ -175,11 +177,17 @@ export function objectKind({ parser }: Reader): string | undefined {
   const { text } = parser;
   if (text === 'ct') {
     parser.next();
-    for (const word of ['helper', 'timeout', 'expectation']) if (parser.acceptWord(word)) return `ct ${word}`;
-    return parser.unexpected('timeout', 'expectation', 'helper');
+    for (const word of ['helper', 'timeout', 'expectation']) {
+      if (!parser.acceptWord(word)) continue;
+      parser.hold(SCOPES.ct);
+      return `ct ${word}`;
+    }
+    return parser.unexpectedIn(SCOPES.ct, 'timeout', 'expectation', 'helper');
   }
   if (!OBJECT_KINDS.has(text)) return undefined;
   parser.next();
+  const scope = scopeOf(text);
+  if (scope !== undefined) parser.hold(scope);
   return text;
 }
 
@@ -187,6 +195,8 @@ export function objectKind({ parser }: Reader): string | undefined {
 export function objectBlock(reader: Reader, kind: string, object: Fields, isInner = false): void {
   const { parser } = reader;
   const { settings, separated } = OBJECT_KINDS.get(kind)!;
+  const outer = parser.scope;
+  if (kind.startsWith('ct ')) parser.scope = SCOPES.ct;
   Object.assign(object, UNUSED[kind]);
   reader.block(() => {
     if (parser.isWord('comment')) comment(reader, object);
@@ -195,6 +205,7 @@ export function objectBlock(reader: Reader, kind: string, object: Fields, isInne
       if (separated) parser.separator();
     }
   }, isInner);
+  if (kind.startsWith('ct ')) parser.scope = outer;
 }
 
 /** Reads the settings behind a name: a block, the settings alone, or nothing. */
@@ -204,6 +215,8 @@ export function objectContent(reader: Reader, kind: string, object: Fields): voi
   if (parser.is(T.LBRACE)) objectBlock(reader, kind, object);
   else if (!bare) parser.unexpected("'{'");
   else if (kind === 'counter' && (parser.isSeparator() || parser.is(T.EOF))) Object.assign(object, UNUSED.counter);
+  else if (kind === 'counter' && !parser.isWord('packets')) parser.unexpected('end of file', 'newline', 'semicolon');
+  else if (kind === 'limit' && !parser.isWord('rate')) parser.unexpectedIn(SCOPES.limit, 'rate', "'{'");
   else settings(reader, object);
 }
 

@@ -69,7 +69,7 @@ export class Reader {
     } catch (error) {
       if (!(error instanceof TextError)) throw error;
       parser.report(error.problem);
-      while (!parser.isSeparator() && !parser.is(T.EOF)) parser.next();
+      while (!parser.isSeparator() && !parser.is(T.EOF)) parser.skip();
       if (parser.is(T.EOF)) throw new Abandoned();
       parser.next();
     }

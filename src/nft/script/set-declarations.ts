@@ -14,7 +14,6 @@ const isUnqualified = (type: unknown): type is string => typeof type === 'string
 /** @throws RangeError the declaration of a set or map is not complete, or has settings that do not go together */
 export function checkDeclaration(kind: 'set' | 'map', { type, map, flags, ...set }: Fields): void {
   const at = ['name'];
-  if (type === undefined) throw wrong(at, 'a set with a type', set.name, 'set definition does not specify key');
   const unqualified = (name: string) =>
     wrong(
       at,
@@ -24,6 +23,7 @@ export function checkDeclaration(kind: 'set' | 'map', { type, map, flags, ...set
     );
   if (set['auto-merge'] === true && !(Array.isArray(flags) && flags.includes('interval')))
     throw wrong(at, 'the flag interval with auto-merge', flags, 'auto-merge only works with interval sets');
+  if (type === undefined) throw wrong(at, 'a set with a type', set.name, 'set definition does not specify key');
   if (isUnqualified(type)) throw unqualified(type);
   if (kind === 'map' && map === undefined)
     throw wrong(at, 'a map with a type of its values', set.name, 'map definition does not specify mapping data type');

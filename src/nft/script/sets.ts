@@ -1,4 +1,5 @@
 import { datatypeByName } from '../data/datatypes.ts';
+import { SCOPES } from '../data/scopes.ts';
 import { elements as readElements, variable } from '../parse/expression.ts';
 import type { Parser } from '../parse/parser.ts';
 import { readSeconds } from '../parse/times.ts';
@@ -107,7 +108,8 @@ function typeNames({ parser }: Reader, ...others: string[]): string | string[] {
   do {
     const { start, text } = parser;
     if (parser.kind === T.WORD && TYPE_WORDS.includes(text)) parser.next();
-    else parser.name();
+    else if (parser.isString()) parser.next();
+    else parser.unexpectedIn(SCOPES.type);
     if (datatypeByName(text) === undefined) parser.fail(`unknown datatype ${text}`, start);
     names.push(text);
   } while (parser.accept(T.DOT));
@@ -121,7 +123,11 @@ function typeofTerm({ parser }: Reader): unknown {
     parser.next();
     return 'verdict';
   }
-  return { typeof: parser.grammar.expression(parser) };
+  const { start } = parser;
+  const term = parser.grammar.expression(parser);
+  if (typeof term === 'string' && !parser.dialect.hasNewerExpressions)
+    parser.fail("primary expression type 'symbol' lacks typeof serialization", start);
+  return { typeof: term };
 }
 
 /** Reads elements in braces, or those of a variable. */
