@@ -11,7 +11,8 @@ import {
 import type { FieldTable } from '../ip_vs/fields.ts';
 import { familyOf, SERVICE, type Service, writeService } from '../ip_vs/service.ts';
 import { optionName } from './options.ts';
-import { sortDestinations, sortServices } from './order.ts';
+import { Sorter } from './order.ts';
+import { plainServer, plainServiceName } from './plain-lines.ts';
 
 /** The three bits of a scheduler's flags, under the names that each scheduler gives them. */
 const FLAG_BITS: Readonly<Record<string, number>> = {
@@ -103,22 +104,31 @@ export function saveRules(servers: readonly VirtualServer[]): string {
 }
 
 function format(servers: readonly VirtualServer[], own: boolean): string {
-  const lines: string[] = [];
-  const places = new Map(servers.map((server, i) => [server, i]));
-  for (const server of sortServices(servers)) {
-    const path = [places.get(server)!];
-    const name = serviceOptions(server, path, own);
-    lines.push(`-A ${name}${scheduling(server, path, own)}${own && isOdd(server) ? AS_IS : ''}`);
+  const sorter = new Sorter();
+  let text = '';
+  for (const index of sorter.services(servers)) {
+    const server = servers[index]!;
+    const plainName = plainServiceName(server);
+    const path = [index];
+    const name = plainName ?? serviceOptions(server, path, own);
+    if (plainName === undefined) {
+      text += `-A ${name}${scheduling(server, path, own)}${own && isOdd(server) ? AS_IS : ''}\n`;
+    } else text += `-A ${name} -s ${server.scheduler}\n`;
     const destinations = server.destinations ?? [];
-    const indexes = new Map(destinations.map((destination, i) => [destination, i]));
     const family = own ? familyOf(server) : 0;
-    for (const destination of sortDestinations(destinations)) {
-      const at = [...path, 'destinations', indexes.get(destination)!];
-      const odd = own && isOddDestination(server, destination, family);
-      lines.push(`-a ${name} ${destinationOptions(destination, at, odd)}`);
+    for (const at of sorter.destinations(destinations)) {
+      const destination = destinations[at]!;
+      const options =
+        (plainName === undefined ? undefined : plainServer(server, destination)) ??
+        destinationOptions(
+          destination,
+          [index, 'destinations', at],
+          own && isOddDestination(server, destination, family),
+        );
+      text += `-a ${name} ${options}\n`;
     }
   }
-  return lines.map(line => `${line}\n`).join('');
+  return text;
 }
 
 const AS_IS = ' --as-is';

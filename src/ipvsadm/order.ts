@@ -1,4 +1,4 @@
-import { fromHex } from '../codec/index.ts';
+import { fromHex, ipv4Number } from '../codec/index.ts';
 import { addressBytes, ipv4Bytes } from '../ip_vs/address.ts';
 import type { DestinationKey } from '../ip_vs/destination.ts';
 import { familyOf, PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
@@ -10,63 +10,93 @@ import { familyOf, PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
  * gives ipvsadm's.
  */
 
-/** Numbers that are compared one after the other. */
-type Words = readonly number[];
+const SERVICE_WORDS = 8;
+const DESTINATION_WORDS = 5;
 
-const compare = (a: Words, b: Words): number => {
-  for (let i = 0; i < a.length; i++) {
-    const difference = (a[i]! - (b[i] ?? 0)) | 0;
-    if (difference !== 0) return difference;
+/** Sorts lists, one after the other, in columns that it keeps: a table has a list of destinations for each service. */
+export class Sorter {
+  /** The numbers that are compared one after the other, `#width` for each value. */
+  #words = new Int32Array(1024);
+  #width = 0;
+  #order = new Uint32Array(128);
+  #merged = new Uint32Array(128);
+
+  /** The indexes of services in their order: by firewall mark, family, protocol, address and port. */
+  services(services: readonly ServiceKey[]): number[] {
+    return this.#sort(services, SERVICE_WORDS, (service, at) => this.#addService(service, at));
   }
-  return 0;
-};
 
-/** The address as four 32-bit numbers, an IPv4 address in the first. */
-function words(address: string): number[] {
-  const ipv4 = ipv4Bytes(address);
-  if (ipv4 !== undefined) return [Number.parseInt(ipv4.slice(0, 8), 16), 0, 0, 0];
-  const bytes = fromHex(addressBytes(address)) ?? new Uint8Array(16);
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  return [0, 4, 8, 12].map(at => view.getUint32(at));
-}
-
-function serviceWords(key: ServiceKey): Words {
-  const family = familyOf(key);
-  // ipvsadm leaves protocol, address and port of a firewall mark at zero.
-  if ('firewallMark' in key) return [key.firewallMark, family];
-  const protocol = typeof key.protocol === 'number' ? key.protocol : PROTOCOLS[key.protocol];
-  return [0, family, protocol, ...words(key.address), key.port];
-}
-
-function destinationWords({ address, port }: DestinationKey): Words {
-  return [...words(address), port];
-}
-
-/** Services by firewall mark, family, protocol, address and port. */
-export function sortServices<T extends ServiceKey>(services: readonly T[]): T[] {
-  return sortBy(services, serviceWords);
-}
-
-/** Destinations by address and port. */
-export function sortDestinations<T extends DestinationKey>(destinations: readonly T[]): T[] {
-  return sortBy(destinations, destinationWords);
-}
-
-function sortBy<T>(values: readonly T[], wordsOf: (value: T) => Words): T[] {
-  const keyed = values.map(value => ({ value, words: wordsOf(value) }));
-  return mergeSort(keyed).map(({ value }) => value);
-}
-
-function mergeSort<T extends { words: Words }>(values: readonly T[]): readonly T[] {
-  if (values.length < 2) return values;
-  const middle = values.length >> 1;
-  const left = mergeSort(values.slice(0, middle));
-  const right = mergeSort(values.slice(middle));
-  const merged: T[] = [];
-  let i = 0;
-  let j = 0;
-  while (i < left.length && j < right.length) {
-    merged.push(compare(left[i]!.words, right[j]!.words) <= 0 ? left[i++]! : right[j++]!);
+  /** The indexes of destinations in their order: by address and port. */
+  destinations(destinations: readonly DestinationKey[]): number[] {
+    return this.#sort(destinations, DESTINATION_WORDS, ({ address, port }, at) => {
+      this.#addAddress(address, at);
+      this.#words[at + 4] = port;
+    });
   }
-  return merged.concat(left.slice(i), right.slice(j));
+
+  #addService(key: ServiceKey, at: number): void {
+    const words = this.#words;
+    words[at + 1] = familyOf(key);
+    if ('firewallMark' in key) {
+      // ipvsadm leaves protocol, address and port of a firewall mark at zero.
+      words.fill(0, at + 2, at + SERVICE_WORDS);
+      words[at] = key.firewallMark;
+      return;
+    }
+    words[at] = 0;
+    words[at + 2] = typeof key.protocol === 'number' ? key.protocol : PROTOCOLS[key.protocol];
+    this.#addAddress(key.address, at + 3);
+    words[at + 7] = key.port;
+  }
+
+  /** The address as four 32-bit numbers, an IPv4 address in the first. */
+  #addAddress(address: string, at: number): void {
+    const words = this.#words;
+    const ipv4 = ipv4Bytes(address);
+    const bytes = ipv4 === undefined ? (fromHex(addressBytes(address)) ?? new Uint8Array(16)) : undefined;
+    const view = bytes && new DataView(bytes.buffer, bytes.byteOffset);
+    words[at] = view?.getInt32(0) ?? ipv4Number(address);
+    for (let i = 1; i < 4; i++) words[at + i] = view?.getInt32(4 * i) ?? 0;
+  }
+
+  #sort<T>(values: readonly T[], width: number, add: (value: T, at: number) => void): number[] {
+    const { length } = values;
+    if (length * width > this.#words.length) this.#words = new Int32Array(2 * length * width);
+    if (length > this.#order.length) {
+      this.#order = new Uint32Array(2 * length);
+      this.#merged = new Uint32Array(2 * length);
+    }
+    this.#width = width;
+    for (let i = 0; i < length; i++) {
+      add(values[i]!, i * width);
+      this.#order[i] = i;
+    }
+    this.#mergeSort(0, length);
+    return Array.from(this.#order.subarray(0, length));
+  }
+
+  #mergeSort(start: number, end: number): void {
+    if (end - start < 2) return;
+    const middle = start + ((end - start) >> 1);
+    this.#mergeSort(start, middle);
+    this.#mergeSort(middle, end);
+    const [order, merged] = [this.#order, this.#merged];
+    let i = start;
+    let j = middle;
+    for (let to = start; to < end; to++) {
+      const left = j === end || (i < middle && this.#compare(order[i]!, order[j]!) <= 0);
+      merged[to] = left ? order[i++]! : order[j++]!;
+    }
+    for (let at = start; at < end; at++) order[at] = merged[at]!;
+  }
+
+  #compare(a: number, b: number): number {
+    const words = this.#words;
+    const [left, right] = [a * this.#width, b * this.#width];
+    for (let i = 0; i < this.#width; i++) {
+      const difference = (words[left + i]! - words[right + i]!) | 0;
+      if (difference !== 0) return difference;
+    }
+    return 0;
+  }
 }

@@ -4,7 +4,7 @@ import type { Destination, DestinationEntry, VirtualServer } from '../ip_vs/dest
 import type { Service, ServiceEntry } from '../ip_vs/service.ts';
 import type { Rates, Stats } from '../ip_vs/stats.ts';
 import { endpoint, flagNames, listedFlags, maskText } from './format.ts';
-import { sortDestinations, sortServices } from './order.ts';
+import { Sorter } from './order.ts';
 
 /** A virtual server as it was read, or as it is meant to be. */
 type Server = (Service | ServiceEntry) & { destinations?: readonly (Destination | DestinationEntry)[] };
@@ -107,14 +107,18 @@ export function formatTable(
   const { exact = false } = options;
   if (typeof exact !== 'boolean') throw typeError(['options', 'exact'], 'a boolean', exact);
   const lines = [title, `  -> RemoteAddress:Port${secondTitle}`];
-  for (const server of sortServices(servers as readonly Server[])) {
+  const sorter = new Sorter();
+  for (const index of sorter.services(servers)) {
+    const server = servers[index] as Server;
     const name = `${protocolOf(server).padEnd(4)} ${nameOf(server)}`;
     lines.push(
       service === undefined
         ? `${name} ${server.scheduler}${flagsOf(server)}`
         : name.padEnd(NAME_WIDTH) + service(server, exact),
     );
-    for (const to of sortDestinations(server.destinations ?? [])) {
+    const destinations = server.destinations ?? [];
+    for (const at of sorter.destinations(destinations)) {
+      const to = destinations[at]!;
       lines.push(`  -> ${endpoint(to.address, to.port).padEnd(28)}${destination(to, exact)}`);
     }
   }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { formatRules, parseRuleLines, type VirtualServer } from 'netsteer/ipvs';
 import { expect, test } from 'vitest';
+import { saveRules } from '../../src/ipvsadm/format.ts';
 import { readPlain } from '../../src/ipvsadm/plain-lines.ts';
 
 /* Lines of the usual two forms are read as they stand, all others are taken apart first: both ways have to say the same. */
@@ -82,4 +83,79 @@ test('the fast parser returns what the full parser returns', () => {
     { numRuns: 1000 },
   );
   expect(short).toBeGreaterThan(0);
+});
+
+/* The lines of plain services are written at once, all others option by option. A protocol that is a number has the same line, written the other way. */
+
+const host = oneOf(
+  '10.0.0.1',
+  '192.168.0.1',
+  '224.0.0.1',
+  '0.0.0.0',
+  '255.255.255.255',
+  'fd00::1',
+  '10.0.0.01',
+  'web',
+  '',
+);
+const number = oneOf(
+  0,
+  1,
+  80,
+  8080,
+  65535,
+  65536,
+  -1,
+  1.5,
+  2 ** 31 - 1,
+  2 ** 31,
+  Number.NaN,
+  '80' as unknown as number,
+);
+const absent = <T>(values: fc.Arbitrary<T>) =>
+  fc.oneof({ weight: 4, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: values });
+const serverOf = fc.record({
+  address: host,
+  port: number,
+  forward: oneOf('masquerade', 'direct', 'tunnel', 'local', 'bypass', 3, 'other'),
+  weight: absent(number),
+  upperThreshold: absent(number),
+  lowerThreshold: absent(number),
+  tunnel: absent(oneOf({ type: 'gre' })),
+});
+const virtualServer = fc.record({
+  protocol: oneOf('tcp', 'udp'),
+  address: host,
+  port: number,
+  scheduler: oneOf('rr', 'wlc', 'mh', 'other', 'two words'),
+  schedulerFlags: absent(oneOf([], ['mh-port'], ['flag-1'], [0x40])),
+  onePacket: absent(fc.boolean()),
+  persistence: absent(oneOf({ timeoutSeconds: 300 })),
+  destinations: fc.array(serverOf, { maxLength: 4 }),
+});
+
+test.each([
+  ['save() writes', saveRules],
+  ['formatRules writes', formatRules],
+])('%s a plain line as it does option by option, and refuses the same', (_, write) => {
+  let written = 0;
+  const textOf = (servers: unknown) => {
+    try {
+      const text = write(servers as VirtualServer[]);
+      written++;
+      return text;
+    } catch (error) {
+      const { name, code, message } = error as Error & { code: string };
+      return [name, code, message];
+    }
+  };
+  const numbered = { tcp: 6, udp: 17 };
+  fc.assert(
+    fc.property(fc.array(virtualServer, { maxLength: 4 }), servers => {
+      const others = servers.map(each => ({ ...each, protocol: numbered[each.protocol] }));
+      expect(textOf(servers)).toEqual(textOf(others));
+    }),
+    { numRuns: 3000 },
+  );
+  expect(written).toBeGreaterThan(1000);
 });
