@@ -5,12 +5,13 @@ import { NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
 import { NFULNL_MSG_PACKET } from '../linux/nfnetlink_log.ts';
 import { SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from '../linux/sock_diag.ts';
 import { SO_MEMINFO, SOL_SOCKET } from '../linux/socket.ts';
-import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport, type Watch } from '../netlink/index.ts';
+import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport } from '../netlink/index.ts';
 import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
 import { SEQUENCE } from './attributes.ts';
 import { PacketBatch, type Surroundings } from './batch.ts';
 import { wallMicroseconds } from './devices.ts';
+import { PacedWatch } from './paced-watch.ts';
 import { NFGENMSG_LENGTH } from './packet.ts';
 import { freeFrom, hasRoom, slabWithRoom, useUntil } from './slab.ts';
 
@@ -71,7 +72,7 @@ export class PacketReader implements Transport {
   readonly #senderView = new DataView(this.#sender.buffer);
   /** The bound groups, each with the sequence number that comes next. */
   readonly #groups = new Map<number, number>();
-  #watch: Watch | undefined;
+  #watch: PacedWatch | undefined;
   #referenced = true;
   readonly #surroundings: Surroundings;
   #pending: PacketBatch;
@@ -172,7 +173,7 @@ export class PacketReader implements Transport {
 
   start(): void {
     if (this.#watch !== undefined || this.#draining || this.closed) return;
-    this.#watch = this.#socket.watch(() => this.#turn());
+    this.#watch = new PacedWatch(this.#socket, () => this.#turn());
     if (!this.#referenced) this.#watch.unref();
   }
 
@@ -221,20 +222,26 @@ export class PacketReader implements Transport {
     }
   }
 
-  #turn(): void {
-    if (this.closed) return;
+  /** Reads what there is; `more` if the turn was over before that. */
+  #turn(): { datagrams: number; more: boolean } {
+    let datagrams = 0;
+    let more = true;
+    if (this.closed) return { datagrams, more: false };
     let now = performance.now();
     const end = now + TURN_MILLISECONDS;
-    for (let i = 0; i < TURN_DATAGRAMS && now < end; i++) {
+    for (; datagrams < TURN_DATAGRAMS && now < end; datagrams++) {
       if (this.#pending.length >= this.#receiver.room) break;
       const length = this.#read(now);
-      if (length === NOTHING) break;
+      if (length === NOTHING) {
+        more = false;
+        break;
+      }
       if (length < 0) {
         this.#hand();
         this.stop();
         const error = new NetlinkError({ errno: length, syscall: 'recvfrom', operation: 'nflog.receive' });
         this.#receiver.fail(error);
-        return;
+        return { datagrams, more: false };
       }
       // An answer here belongs to a request that gave up, and is ignored.
       if (this.#isFull) this.#hand();
@@ -243,6 +250,7 @@ export class PacketReader implements Transport {
       now = performance.now();
     }
     this.#hand();
+    return { datagrams, more };
   }
 
   /** Delivered before the slab is full: a batch in one slab is read over if nobody keeps its packets. */

@@ -30,6 +30,7 @@ const DEEP: Readonly<Record<string, string>> = {
   'ipvs/operation.ts': 'writes by itself what the tables write too: both are compared, 1,000 times a second',
   'ipvsadm/plain-lines.ts': 'reads by itself what the parser reads too: both are compared',
   'nf_tables/userdata.ts': 'the only table of its layout: its bytes are those of libnftnl',
+  'nflog/paced-watch.ts': 'its descriptor and its clock are those of the test',
   'nflog/sinks/chunks.ts': 'which memory is used again cannot be seen from outside',
   'nflog/sinks/counting.ts': 'which functions only count is a table of sources',
   'nflog/slab.ts': 'which memory is read over cannot be seen from outside',
