@@ -23,6 +23,7 @@ import {
   u32be,
   view,
 } from '../codec/index.ts';
+import { NLA_HDRLEN, NLA_TYPE_MASK } from '../codec/wire.ts';
 import * as C from '../linux/nfnetlink_log.ts';
 
 /** `struct nfulnl_msg_packet_hdr`. */
@@ -234,11 +235,28 @@ export const PROPERTIES: readonly Property[] = (Object.keys(properties) as (keyo
   says: properties[key].facets.says,
 }));
 
+/** An attribute of 32 bits. */
+const WORD_LENGTH = NLA_HDRLEN + 4;
+const HEADER_HALVES = NLA_HDRLEN / 2;
+
 /**
- * The only attribute that is read of each packet, to count losses. The kernel writes it before the payload, so the
- * search ends early.
+ * Where the sequence number of a packet stands; 0 if it has none. It is the only attribute that is read of each packet, to count losses, and
+ * reading by 16-bit numbers takes two thirds of the time of a view. The kernel writes it before the payload, so the search ends early.
+ * @param halves the memory as 16-bit numbers of this host
+ * @param start the offset in bytes of the first attribute, a multiple of four
+ * @param end the offset behind the last one
  */
-export const SEQUENCE = view(packetTable, { sequence: ['sequence'] });
+export function findSequence(halves: Uint16Array, start: number, end: number): number {
+  const last = end >> 1;
+  for (let at = start >> 1; last - at >= HEADER_HALVES; ) {
+    const length = halves[at]!;
+    // An attribute of an odd length can end in the last half. It has no attribute behind it.
+    if (length < NLA_HDRLEN || length > (last - at) * 2) return 0;
+    if (length === WORD_LENGTH && (halves[at + 1]! & NLA_TYPE_MASK) === C.NFULA_SEQ) return (at + HEADER_HALVES) * 2;
+    at += ((length + 3) & ~3) >> 1;
+  }
+  return 0;
+}
 
 /** The only attribute that pcap files need. */
 export const TIMESTAMP = view(packetTable, { timestamp: ['timestampMicroseconds'] });

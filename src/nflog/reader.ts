@@ -8,12 +8,12 @@ import { SO_MEMINFO, SOL_SOCKET } from '../linux/socket.ts';
 import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport } from '../netlink/index.ts';
 import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
-import { SEQUENCE } from './attributes.ts';
+import { findSequence } from './attributes.ts';
 import { PacketBatch, type Surroundings } from './batch.ts';
 import { wallMicroseconds } from './devices.ts';
 import { PacedWatch } from './paced-watch.ts';
 import { NFGENMSG_LENGTH } from './packet.ts';
-import { freeFrom, hasRoom, slabWithRoom, useUntil } from './slab.ts';
+import { freeFrom, hasRoom, slabHalves, slabWithRoom, useUntil } from './slab.ts';
 
 const PACKET = nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET);
 /** The most that one log reads before the event loop goes on. The log is called again at once if there is more. */
@@ -324,6 +324,7 @@ export class PacketReader implements Transport {
   /** A batch ends with an NLMSG_DONE whose body is an nfgenmsg, not an errno. It is ignored. */
   #parse(source: Source, start: number, end: number): void {
     const { view } = source;
+    const halves = slabHalves();
     let group = -1;
     let expected = 0;
     for (let at = start; at < end; ) {
@@ -341,7 +342,7 @@ export class PacketReader implements Transport {
           group = own;
           expected = this.#groups.get(own) ?? 0;
         }
-        const sequenceAt = SEQUENCE.find(source, header + NFGENMSG_LENGTH, at + length);
+        const sequenceAt = findSequence(halves, header + NFGENMSG_LENGTH, at + length);
         if (sequenceAt > 0) {
           const sequence = view.getUint32(sequenceAt);
           const gap = (sequence - expected) >>> 0;

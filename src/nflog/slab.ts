@@ -5,12 +5,19 @@ import { ofThread } from '../thread.ts';
 const LARGEST_DATAGRAM = 256 * 1024;
 const SLAB = 1024 * 1024;
 
+const NO_HALVES: Uint16Array = new Uint16Array(0);
+
 /*
  * The memory that this thread reads into, for all logs: datagrams stand one behind the other, up to `used`. Bytes that a packet points to are
  * never overwritten, and a slab lives until its last packet is collected. Bytes that nobody has made a packet of are read over: a log that
  * only counts or writes files stays in the same memory, which is in the processor's cache and costs no page faults.
  */
-const slab = ofThread('nflog.slab', { source: undefined as Source | undefined, used: 0 });
+const slab = ofThread('nflog.slab', {
+  source: undefined as Source | undefined,
+  /** The same memory as 16-bit numbers of this host: lengths and numbers of attributes. */
+  halves: NO_HALVES,
+  used: 0,
+});
 
 /** Whether the next datagram fits behind those that are there. */
 export function hasRoom(): boolean {
@@ -21,9 +28,15 @@ export function hasRoom(): boolean {
 export function slabWithRoom(): Source {
   if (slab.source === undefined || !hasRoom()) {
     slab.source = sourceOf(new Uint8Array(SLAB));
+    slab.halves = new Uint16Array(slab.source.bytes.buffer);
     slab.used = 0;
   }
   return slab.source;
+}
+
+/** The slab as 16-bit numbers. */
+export function slabHalves(): Uint16Array {
+  return slab.halves;
 }
 
 /** Where the next datagram goes. */

@@ -1,15 +1,17 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NO_CONTEXT, sourceOf, toHex, Writer } from '../../src/codec/index.ts';
+import { NO_CONTEXT, type Source, sourceOf, toHex, view, Writer } from '../../src/codec/index.ts';
 import { DecodeError } from '../../src/errors.ts';
 import * as C from '../../src/linux/nfnetlink_log.ts';
 import { formatHardware } from '../../src/nflog/address.ts';
-import { packetTable, SEQUENCE } from '../../src/nflog/attributes.ts';
+import { findSequence, packetTable } from '../../src/nflog/attributes.ts';
 import { NFGENMSG_LENGTH, Packet } from '../../src/nflog/packet.ts';
 
 const devices = { nameOf: (index: number) => (index === 1 ? 'lo' : undefined) };
 const receipt = { microseconds: 1_700_000_000_000_000, devices };
+
+const halvesOf = ({ bytes }: Source) => new Uint16Array(bytes.buffer, 0, bytes.length >> 1);
 
 interface Raw {
   type: number;
@@ -155,10 +157,24 @@ describe('a packet', () => {
         expect(fieldsOf(packet)).toEqual(asView(value));
         expect(packet.group).toBe(group);
         expect(fieldsOf(packet.copy())).toEqual(fieldsOf(packet));
-        const at = SEQUENCE.find(source, start + NFGENMSG_LENGTH, end);
+        const at = findSequence(halvesOf(source), start + NFGENMSG_LENGTH, end);
         expect(at === 0 ? undefined : source.view.getUint32(at)).toBe(value.sequence);
       }),
       { numRuns: 2000 },
+    );
+  });
+
+  it('has its number where a view finds it, whatever the bytes are', () => {
+    const sequence = view(packetTable, { sequence: ['sequence'] });
+    /** Lengths and numbers that are often right. */
+    const halves = fc.oneof(fc.constantFrom(0, 1, 3, 4, 5, 7, 8, 12, 16, 0x400c, 0x800c, 0xffff), fc.nat(0xffff));
+    fc.assert(
+      fc.property(fc.array(halves, { maxLength: 40 }), fc.nat(3), (all, less) => {
+        const source = sourceOf(new Uint8Array(Uint16Array.from(all).buffer));
+        const end = Math.max(0, source.bytes.length - less);
+        expect(findSequence(halvesOf(source), 0, end)).toBe(sequence.find(source, 0, end));
+      }),
+      { numRuns: 5000 },
     );
   });
 
