@@ -1,7 +1,8 @@
 import { ipv4Number, readIPv4 } from '../codec/index.ts';
 import { isReachable } from '../ip_vs/address.ts';
-import type { Destination } from '../ip_vs/destination.ts';
-import type { Service, ServiceKey } from '../ip_vs/service.ts';
+import { DESTINATION, type Destination } from '../ip_vs/destination.ts';
+import type { FieldTable } from '../ip_vs/fields.ts';
+import { SERVICE, type Service, type ServiceKey } from '../ip_vs/service.ts';
 import { SCHEDULERS, type Scheduler } from '../ip_vs/service-rows.ts';
 import type { RuleCommand } from './command.ts';
 
@@ -57,7 +58,7 @@ export function plainServiceName(service: Service): string | undefined {
   if ('firewallMark' in service) return undefined;
   const { protocol, address, port, persistence, schedulerFlags, onePacket } = service;
   const letter = protocol === 'tcp' ? 't' : protocol === 'udp' ? 'u' : undefined;
-  if (letter === undefined || persistence !== undefined || onePacket) return undefined;
+  if (letter === undefined || persistence !== undefined || onePacket || hasOthers(SERVICE, service)) return undefined;
   if (schedulerFlags !== undefined && schedulerFlags.length > 0) return undefined;
   if (!SCHEDULERS.includes(service.scheduler as Scheduler) || !isPort(port) || port === 0) return undefined;
   if (!isIPv4(address) || !isReachable(address)) return undefined;
@@ -66,14 +67,23 @@ export function plainServiceName(service: Service): string | undefined {
 
 /** '-r 10.1.0.1:80 -m -w 1' of a server behind a plain service; undefined if it needs other options, or is wrong. */
 export function plainServer(service: Service, server: Destination): string | undefined {
-  const { address, port, forward, weight = 1, upperThreshold = 0, lowerThreshold = 0, tunnel } = server;
-  if (upperThreshold !== 0 || lowerThreshold !== 0 || tunnel !== undefined) return undefined;
+  const { address, port, forward, weight = 1, tunnel } = server;
+  if (tunnel !== undefined || hasOthers(DESTINATION, server)) return undefined;
   if (!isPort(port) || !Number.isInteger(weight) || weight < 0 || weight > MAX_WEIGHT) return undefined;
   if (!isIPv4(address) || !isReachable(address)) return undefined;
   if (forward === 'masquerade') return `-r ${address}:${port} -m -w ${weight}`;
   // Only masquerade can change the port.
   const samePort = 'port' in service && service.port === port;
   return forward === 'direct' && samePort ? `-r ${address}:${port} -g -w ${weight}` : undefined;
+}
+
+/** Whether a line needs an option of a plain number besides the weight. */
+function hasOthers<W extends object>(fields: FieldTable<W>, object: object): boolean {
+  for (const { setting } of fields.numbers) {
+    if (setting.group !== undefined || setting.name === 'weight') continue;
+    if (setting.always || (fields.valueOf(object, setting) ?? setting.byDefault?.(0) ?? 0) !== 0) return true;
+  }
+  return false;
 }
 
 const isPort = (port: number): boolean => Number.isInteger(port) && port >= 0 && port <= 0xffff;

@@ -49,6 +49,7 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
     script: `
       import { NO_CONTEXT, sourceOf, Writer } from './codec/index.js';
       import { packetTable } from './nflog/attributes.js';
+      import { PacketBatch } from './nflog/batch.js';
       import { Packet } from './nflog/packet.js';
       import { RecordSink } from './nflog/sinks/records.js';
       const made = values => {
@@ -61,7 +62,7 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
       const records = [];
       const take = fields => records.push(fields.priority);
       const logger = { debug: take, info: take, warn: take, error: take };
-      new RecordSink(logger, { fields: ['priority'] }, { name: 'web1', netns: 1 }).take([made({ priority: 6 })]);
+      new RecordSink(logger, { fields: ['priority'] }, { name: 'web1', netns: 1 }).take(PacketBatch.of([made({ priority: 6 })]));
       const payload = Buffer.from([0x45, 0, 0, 20, ...new Uint8Array(16)]).toString('hex');
       console.log(JSON.stringify({
         read: made({ priority: 6 }).priority, none: made({}).priority === undefined, json: made({ priority: 6 }).toJSON().priority, records,
