@@ -104,7 +104,7 @@ export function* applyText(
   if (unanswered >= 0 && script.problems.length === 0) throw unansweredAt(script, unanswered);
   // As nft does it: questions are answered with what there is before anything changes.
   const asks = script.problems.length === 0 && script.entries.some(isQuery);
-  const reply = asks ? yield* answered(exchange, script) : undefined;
+  const reply = asks ? yield* answered(exchange, script, version) : undefined;
   if (asks && script.entries.every(isQuery)) return reply;
   const isOpen = refersOutside(script, text);
   return yield* retry(
@@ -140,7 +140,7 @@ function unansweredAt(script: Script, index: number, cause?: unknown): NftSyntax
 }
 
 /** The replies to all that a text asks for, in one document. */
-function* answered(exchange: Exchange, script: Script): Operation<RulesetJson> {
+function* answered(exchange: Exchange, script: Script, version: RulesetTextOptions['version']): Operation<RulesetJson> {
   const nftables: RulesetJson['nftables'] = [];
   for (const [index, entry] of script.entries.entries()) {
     if (!isQuery(entry)) continue;
@@ -149,7 +149,7 @@ function* answered(exchange: Exchange, script: Script): Operation<RulesetJson> {
       continue;
     }
     try {
-      const reply = yield* queryReply(exchange, queriesIn({ nftables: [entry] }) ?? []);
+      const reply = yield* queryReply(exchange, queriesIn({ nftables: [entry] }) ?? [], version);
       nftables.push(...(nftables.length === 0 ? reply.nftables : reply.nftables.slice(1)));
     } catch (error) {
       if (isNotFound(error)) throw yield* notFound(exchange, script, index, error);

@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { BatchError, NetlinkError } from '../../src/errors.ts';
 import { NftSyntaxError } from '../../src/nftables/index.ts';
 import { bytesOf, linesOf } from './batch.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
+import { plain } from './decompile.ts';
 import { exactLines } from './kernel.ts';
 import { settled } from './load.ts';
 import type { Place } from './place.ts';
@@ -13,6 +15,8 @@ interface Case extends ScriptCase {
   /** What the kernel said: the text of each errno once. */
   readonly refusal?: readonly string[];
   readonly sent: readonly string[];
+  /** What the text itself printed: the replies to list, get, reset and describe. */
+  readonly output?: string;
 }
 
 /**
@@ -45,8 +49,9 @@ function difference(places: ScriptPlaces, one: Case, others: string[]): string |
   const place = places.prepared(one);
   place.batches.length = 0;
   let refused: unknown;
+  let reply: unknown;
   try {
-    place.nft.sync.apply(one.text, readingOf(one));
+    reply = place.nft.sync.apply(one.text, readingOf(one));
   } catch (error) {
     refused = error;
   }
@@ -65,9 +70,28 @@ function difference(places: ScriptPlaces, one: Case, others: string[]): string |
     if (differentState(places, one, place) !== undefined) return differentLine('batch', ours, theirs);
     others.push(one.name);
   }
+  const answer = one.output === undefined ? undefined : differentAnswer(places, one, reply);
+  if (answer !== undefined) return answer;
   return one.list === undefined
     ? undefined
     : differentLine('line', settled(place.text()).split('\n'), settled(one.list).split('\n'));
+}
+
+/** What we reply to a text that asks, and nft as JSON does not. The recordings have it as text only. */
+function differentAnswer(places: ScriptPlaces, one: Case, reply: unknown): string | undefined {
+  const { netns } = places.prepared(one, 'twin');
+  const { stdout } = netns.run(() => spawnSync('nft', ['-j', one.text], { encoding: 'utf8' }));
+  const linesIn = ({ nftables = [] }: { nftables?: object[] }): string[] =>
+    nftables.filter(object => !('metainfo' in object)).map(object => plain(object).replace(/"handle":\d+,?/g, ''));
+  let should: string[];
+  try {
+    const documents = stdout.split('\n').filter(line => line !== '');
+    should = documents.flatMap(line => linesIn(JSON.parse(line) as { nftables: object[] }));
+  } catch {
+    // Of elements that are ranges (get), nft 1.0.6 prints memory that is no JSON.
+    return undefined;
+  }
+  return differentLine('reply', linesIn((reply ?? {}) as { nftables?: object[] }), should);
 }
 
 /** What the kernel has after nft's batch and not after ours. */

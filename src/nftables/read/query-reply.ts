@@ -18,7 +18,11 @@ type Entry = Record<string, unknown>;
 const SHOW_ELEMENTS = ['ruleset', 'table', 'set', 'map'];
 
 /** The replies to all queries, one after the other in one document. */
-export function* queryReply(exchange: Exchange, queries: readonly Query[]): Operation<RulesetJson> {
+export function* queryReply(
+  exchange: Exchange,
+  queries: readonly Query[],
+  version?: '1.1.6' | '1.0.6',
+): Operation<RulesetJson> {
   const { interfaceName } = interfacesOf(exchange.transport);
   const nftables: RulesetJson['nftables'] = [{ metainfo: { json_schema_version: 1 } }];
   for (const query of queries) {
@@ -32,7 +36,7 @@ export function* queryReply(exchange: Exchange, queries: readonly Query[]): Oper
       };
       const found = yield* listing.ruleset(exchange, filter, XT_LAYOUTS);
       if (query.verb === 'reset') yield* begun(exchange, query, found);
-      const { nftables: all } = rulesetJson(found, { interfaceName });
+      const { nftables: all } = rulesetJson(found, { interfaceName, ...(version !== undefined && { version }) });
       for (const entry of all.slice(1)) if (isAsked(entry, query)) nftables.push(entry);
     } catch (error) {
       throw within(error, query.path);
