@@ -166,7 +166,7 @@ const ENTRIES = lazy(
       Object.entries(EXPRESSIONS).map(([name, table]) => {
         const writer = new Writer(32);
         writeName(writer, name, NO_CONTEXT);
-        return [name, { table: table as AttributeTable<unknown>, nameAttribute: writer.copy() }];
+        return [name, { table, nameAttribute: writer.copy() }];
       }),
     ),
 );

@@ -31,10 +31,10 @@ interface Kind {
   readonly number: number;
   /** The kernel's name: 'NFT_MSG_NEWRULE'. */
   readonly kernelName: string;
-  readonly table: AttributeTable<never>;
+  readonly table: AttributeTable<unknown>;
 }
 
-type Rows<K extends string> = Readonly<Record<K, readonly [number: number, table: unknown]>>;
+type Rows<K extends string> = Readonly<Record<K, readonly [number: number, table: AttributeTable<unknown>]>>;
 
 /** The kinds of messages of a subsystem. The kernel's names are these with the prefix. */
 function kinds<K extends string>(subsystem: number, prefix: string, rows: Rows<K>): Readonly<Record<K, Kind>> {
@@ -46,7 +46,7 @@ function kinds<K extends string>(subsystem: number, prefix: string, rows: Rows<K
 }
 
 function marker(kernelName: string, number: number): Kind {
-  return { kernelName, number, table: batchTable as unknown as AttributeTable<never> };
+  return { kernelName, number, table: batchTable };
 }
 
 /** Requests for one object, and for its removal, name only what identifies it. */
@@ -110,7 +110,7 @@ export const MESSAGES = {
   hook: {
     kernelName: 'NFNL_MSG_HOOK_GET',
     number: nfnetlinkType(NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET),
-    table: hookTable as unknown as AttributeTable<never>,
+    table: hookTable,
   },
   'batch-begin': marker('NFNL_MSG_BATCH_BEGIN', NFNL_MSG_BATCH_BEGIN),
   'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),

@@ -1,4 +1,4 @@
-import { type AttributeTable, sourceOf, Writer } from '../codec/index.ts';
+import { sourceOf, Writer } from '../codec/index.ts';
 import { DecodeError, objectOf, oneOf, typeError, within } from '../errors.ts';
 import { NFPROTO_UNSPEC } from '../linux/netfilter.ts';
 import { beginMessage, endMessage, type Message, messageAt } from '../netlink/message.ts';
@@ -48,7 +48,7 @@ export function encodeMessage(message: NftMessage): Uint8Array {
   writeHeader(writer, familyOf, message.resource ?? 0);
   const context: RuleContext = { family: familyOf, xt: XT_LAYOUTS };
   try {
-    (table as AttributeTable<unknown>).write(writer, message.object, context);
+    table.write(writer, message.object, context);
   } catch (error) {
     throw within(error, ['object']);
   }

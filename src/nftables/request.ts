@@ -1,4 +1,4 @@
-import { type AttributeTable, NO_CONTEXT } from '../codec/index.ts';
+import { NO_CONTEXT } from '../codec/index.ts';
 import { type Exchange, locateIn, nfgenmsg, type Operation, writeHeader } from '../netlink/index.ts';
 import { generationTable } from '../nf_tables/generation.ts';
 import { MESSAGES, type MessageName, readObject } from '../nf_tables/message.ts';
@@ -14,7 +14,7 @@ export function requestFor(name: MessageName, family: number, object: Record<str
     locate: locateIn(table, nfgenmsg.size, { family }),
     write: (writer: Parameters<typeof writeHeader>[0]) => {
       writeHeader(writer, family, 0);
-      (table as AttributeTable<unknown>).write(writer, object, { family });
+      table.write(writer, object, { family });
     },
   };
 }

@@ -1,4 +1,4 @@
-import { type AttributeTable, HOST_IS_LITTLE_ENDIAN, joined, sourceOf, Writer } from '../../codec/index.ts';
+import { HOST_IS_LITTLE_ENDIAN, joined, sourceOf, Writer } from '../../codec/index.ts';
 import type { Path } from '../../errors.ts';
 import { NLM_F_ACK, NLM_F_ECHO, NLM_F_REQUEST } from '../../linux/netlink.ts';
 import * as C from '../../linux/nf_tables.ts';
@@ -238,7 +238,7 @@ export class MessageList implements Messages {
     translate?: (path: Path) => Path,
   ): void {
     const start = this.begin(name, flags, family);
-    (MESSAGES[name].table as AttributeTable<unknown>).write(this.writer, object, { family });
+    MESSAGES[name].table.write(this.writer, object, { family });
     this.end(start, name, family, operation, translate);
   }
 }

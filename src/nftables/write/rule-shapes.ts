@@ -1,4 +1,4 @@
-import { type AttributeTable, placesOf, Writer } from '../../codec/index.ts';
+import { placesOf, Writer } from '../../codec/index.ts';
 import { isArgumentError } from '../../errors.ts';
 import { withAcceptedExpressions } from '../../nf_tables/accepted.ts';
 import { type Family, familyNumber } from '../../nf_tables/family.ts';
@@ -15,7 +15,7 @@ import { ofThread } from '../../thread.ts';
  * constants. A constant that changes more than its own bytes becomes a part of the shape.
  */
 
-const RULE = (MESSAGES.newrule.table as AttributeTable<unknown>).partial();
+const RULE = MESSAGES.newrule.table.partial();
 
 /** Where a constant stands in the bytes of the expressions. */
 interface Hole {

@@ -1,4 +1,3 @@
-import type { AttributeTable } from '../../codec/index.ts';
 import { type Path, rangeError, typeError } from '../../errors.ts';
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import { withAcceptedExpressions } from '../../nf_tables/accepted.ts';
@@ -23,7 +22,7 @@ export const RULE_VERBS: readonly Verb[] = ['add', 'insert', 'replace', 'delete'
 
 const FAMILY: Path = ['family'];
 const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
-const TABLE = MESSAGES.newrule.table as AttributeTable<unknown>;
+const TABLE = MESSAGES.newrule.table;
 
 /** Encodes an operation on a rule. Returns the statement of each expression, where the rule is written in statements. */
 export function writeRule(verb: Verb, object: Fields, to: EncodeContext): SourceMap | undefined {
