@@ -23,6 +23,7 @@ it('benchmarks have the names of the contract', () => {
     'conntrack',
     'fleet',
     'update',
+    'reconcile',
     'dataplane',
     'start',
   ];
