@@ -51,7 +51,7 @@ export function listedCommands<T extends object>(
         { family, expressions: rule.expressions },
         { version, names, sets: (name: string, id?: number) => own.get(id) ?? context.sets(name) },
       );
-      const isSame = !listed.some(statement => 'raw' in statement) && contentOf(compiled(listed)) === contentOf(rule);
+      const isSame = listed.every(hasWords) && contentOf(compiled(listed)) === contentOf(rule);
       if (shape !== undefined && (!isSame || JSON.stringify(listed) === JSON.stringify(expr)))
         listedAsWritten.add(shape);
       return isSame ? ({ [verb]: { rule: { ...object, expr: listed } } } as T) : command;
@@ -88,6 +88,10 @@ function listedSet(set: Fields, { splitsMapTypes }: Dialect): Fields {
   if (Array.isArray(map) && !splitsMapTypes) listed.map = map.join(' . ');
   return listed;
 }
+
+/** Has nft's JSON words for it? nft 1.0.6 shows the text of changes of maps. */
+const hasWords = (statement: unknown): boolean =>
+  typeof statement === 'object' && statement !== null && !('raw' in statement);
 
 /** Does the statement jump to a chain without a name? nft's JSON has no words for these. */
 const bringsChain = (statement: object): boolean =>

@@ -77,6 +77,7 @@ describe('rules that nft refuses for what they say', () => {
     ['ip', 'redirect to :12341111', 14, 21, 'transport protocol mapping is only valid after transport protocol match'],
     ['ip', 'meta hour ssh', 11, 13, 'Second has been specified twice'],
     ['ip', 'meta skuid 4294967296', 12, 21, 'Value too large'],
+    ['netdev', 'ether type ip vlan id 1', 15, 21, 'conflicting protocols specified: ether vs. vlan'],
     [
       'ip',
       'ip saddr vmap { 10.0.1.0-10.0.1.255 : accept, 10.0.1.1-10.0.2.255 : drop }',
@@ -99,6 +100,12 @@ function errorsIn(text: string): string[] {
   }
   return [];
 }
+
+test('a change of a map is read in the language of nft 1.0.6, whose JSON has no words for it', () => {
+  const text =
+    'table ip t {\nmap m { type ipv4_addr : mark; flags dynamic; }\nchain c {\nadd @m { ip saddr : meta mark }\n}\n}\n';
+  expect(errorsIn(text)).toEqual([]);
+});
 
 describe('the other parts of an error, with ERR_NFT_SYNTAX', () => {
   test.each([
@@ -146,6 +153,11 @@ describe('blocks that nft refuses, with ERR_NFT_SYNTAX', () => {
   test('the last word that begins a part, behind an error, leaves its words keywords', () => {
     const text = 'table ip t {\nchain c {\nfoo ) limit accept\ntcp dport rate\n}\n}\n';
     expect(errorsIn(text)).toEqual(["3:5-5 syntax error, unexpected ')'", '4:11-14 syntax error, unexpected rate']);
+  });
+
+  test('a chain of the hook ingress needs a device in nft 1.0.6', () => {
+    const text = 'table netdev t {\nchain c {\ntype filter hook ingress priority 0;\n}\n}\n';
+    expect(errorsIn(text)).toEqual(["3:1-35 Missing `device' in this chain definition"]);
   });
 
   test.each([

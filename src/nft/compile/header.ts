@@ -202,6 +202,15 @@ function addLinkType(e: Evaluator, { place }: Payload, number: number): void {
 
 function resolveLinkConflict(e: Evaluator, known: Header, node: Payload, own: Header): boolean {
   const { scope } = e;
+  // nft 1.0.6 has no way back from the network layer to a vlan header that no match has told of.
+  const isLate = scope.header(NETWORK) !== undefined && own.name !== 'ether' && !scope.stacked.includes(own);
+  if (isLate && e.tunnel === undefined && !e.dialect.hasNewerExpressions)
+    throw refuse(
+      node.place,
+      'a match of the link layer before those of the network layer',
+      own.name,
+      conflicting('ether', own.name),
+    );
   let below = known;
   if (known.name === 'inet' || known.name === 'netdev') {
     if (e.tunnel !== undefined) {

@@ -93,8 +93,12 @@ const HOOK_FIELDS = ['type', 'hook', 'dev', 'prio'] as const;
 function replaceHook(reader: Reader, chain: Fields): void {
   const before = HOOK_FIELDS.map(field => chain[field]);
   for (const field of HOOK_FIELDS) delete chain[field];
+  const { start } = reader.parser;
   try {
     hookLine(reader, chain);
+    const isOfDevice = chain.family === 'netdev' || chain.hook === 'ingress';
+    if (isOfDevice && chain.dev === undefined && !reader.parser.dialect.hasNewerCommands)
+      reader.parser.report({ message: "Missing `device' in this chain definition", span: reader.spanFrom(start) });
   } catch (error) {
     for (const [i, field] of HOOK_FIELDS.entries()) {
       delete chain[field];
