@@ -15,6 +15,7 @@ import {
 import { isArgumentError, typeError, within } from '../../errors.ts';
 import * as C from '../../linux/nf_tables_compat.ts';
 import type { NatFlag } from '../names.ts';
+import type { MoreMatchInfos, MoreTargetInfos } from '../xt/infos.ts';
 import type { Info, Layout, XtLayouts } from '../xt/layout.ts';
 
 /** A port, or a first and a last one. */
@@ -203,7 +204,7 @@ export interface XtConntrackInfo {
   expiresToSeconds?: number;
 }
 
-interface TargetInfos {
+interface TargetInfos extends MoreTargetInfos {
   REDIRECT: XtNatInfo;
   MASQUERADE: XtNatInfo;
   SNAT: XtNatInfo;
@@ -213,7 +214,7 @@ interface TargetInfos {
   NFLOG: XtNflogInfo;
 }
 
-interface MatchInfos {
+interface MatchInfos extends MoreMatchInfos {
   tcp: XtTcpInfo;
   udp: XtUdpInfo;
   comment: XtCommentInfo;
