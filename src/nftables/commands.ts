@@ -14,24 +14,30 @@ import {
 } from '../errors.ts';
 import type { Family } from '../nf_tables/family.ts';
 import type { NftSet } from '../nf_tables/set.ts';
-import { declaredSet, listOf } from '../nft/compile/named-set.ts';
+import { declaredSet } from '../nft/compile/named-set.ts';
+import { dialectOf } from '../nft/data/dialects.ts';
 import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
-import { parsePriority } from '../nft/data/priorities.ts';
 import type { JsonCommand, NftDocument } from '../nft/json-commands.ts';
-import { objectData } from '../nft/objects.ts';
 import { LineRule } from '../nft/parse/lines.ts';
 import { deadStatement } from '../nft/parse/rule.ts';
 import { withReadableTypeof } from '../nft/typeof.ts';
+import {
+  addContent,
+  asJson,
+  type Fields,
+  keyOf,
+  MAKING,
+  objectOf,
+  ruleOf,
+  VERBS,
+  type Verb,
+} from './document-objects.ts';
 import type { Surroundings } from './write/encode-context.ts';
 import { Transaction } from './write/transaction.ts';
 
 /* Whole rulesets in nft's JSON: what `nft -j list ruleset` prints, and what `nft -j -f` takes. */
 
-type Fields = Record<string, unknown>;
-const VERBS = ['add', 'create', 'insert', 'replace', 'delete', 'destroy', 'flush', 'rename'] as const;
-type Verb = (typeof VERBS)[number];
 const SUBJECTS = ['table', 'chain', 'rule', 'set', 'map', 'element', 'flowtable', 'ruleset', ...Object.keys(OBJECTS)];
-const MAKING: readonly Verb[] = ['add', 'create'];
 
 /** The transaction that carries out a document's commands, and where in the document each of its operations comes from. */
 export interface Compiled {
@@ -53,7 +59,10 @@ export function compileDocument(document: NftDocument, options: DocumentOptions 
   const writer = new DocumentWriter(surroundings);
   // nft's text says of a map whether it is dynamic; its JSON does not.
   const kinds = isText ? ['set'] : ['set', 'map'];
-  for (const command of commands) findDynamic(command, kinds, writer.dynamic);
+  for (const command of commands) {
+    findDynamic(command, kinds, writer.dynamic);
+    if (isText) findSize(command, writer.sizes);
+  }
   for (const [index, command] of commands.entries()) {
     const line = isText ? lineIn(command) : undefined;
     if (line !== undefined && writer.line(line, index)) continue;
@@ -168,6 +177,15 @@ function findDynamic(command: unknown, kinds: readonly string[], found: Map<stri
   if (rule !== undefined && !(rule instanceof LineRule)) findInRule(rule, rule.expr, kinds, found);
 }
 
+/** How many elements a set is made with: nft 1.0.6 gives constant sets this size. */
+function findSize(command: unknown, found: Map<string, number>): void {
+  const { add } = command as { add?: { element?: Fields } };
+  const { family, table, name, elem } = add?.element ?? {};
+  const { set } = (elem ?? {}) as { set?: unknown };
+  const key = setNameOf(family, table, name);
+  if (Array.isArray(set) && !found.has(key)) found.set(key, set.length);
+}
+
 /** The rule that a command is about: there may be very many. */
 function ruleIn(command: unknown): Fields | undefined {
   for (const verb in command as Fields) {
@@ -218,6 +236,7 @@ class DocumentWriter implements Compiled {
   readonly places: (Path | number)[] = [];
   readonly sets = new Map<string, NftSet>();
   readonly dynamic = new Map<string, Dynamic>();
+  readonly sizes = new Map<string, number>();
   /** Sets of ranges that are made here and have no elements yet. */
   readonly #empty = new Set<string>();
   /** First elements of sets: they wait for the chains and objects that they refer to. */
@@ -333,6 +352,10 @@ class DocumentWriter implements Compiled {
       const flags = [...(set.flags ?? []), 'dynamic' as const, ...(dynamic.several ? (['expressions'] as const) : [])];
       set.flags = [...new Set(flags)];
     }
+    const size = this.sizes.get(setNameOf(json.family, json.table, json.name));
+    const isCounted = dialectOf(this.#version).countsElementsOfSets && set.flags?.includes('constant') === true;
+    if (isCounted && size !== undefined && !set.flags?.includes('interval'))
+      set.description = { ...set.description, size };
     this.#push(verb, kind, set, place);
     this.sets.set(setNameOf(json.family, json.table, json.name), set);
     if (set.flags?.includes('interval')) this.#empty.add(setNameOf(json.family, json.table, json.name));
@@ -350,127 +373,6 @@ class DocumentWriter implements Compiled {
 
 /** The key of a set in a document. */
 export const setNameOf = (family: unknown, table: unknown, name: unknown): string => `${family} ${table} ${name}`;
-
-/** Where the document has what a transaction's path points at. */
-function asJson(kind: string, path: Path): Path {
-  const [first, ...rest] = path;
-  const name = first === undefined ? undefined : JSON_NAMES[kind]?.[first];
-  return name === undefined ? path : [name, ...rest];
-}
-
-const JSON_NAMES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  rule: { statements: 'expr', position: 'handle' },
-  set: { json: 'elem' },
-  map: { json: 'elem' },
-  element: { json: 'elem', set: 'name' },
-  chain: { priority: 'prio', device: 'dev', devices: 'dev', newName: 'newname' },
-  flowtable: { priority: 'prio', devices: 'dev' },
-};
-
-function numberIn(json: Fields, name: 'handle' | 'position'): bigint | undefined {
-  const number = json[name];
-  if (number === undefined) return undefined;
-  if (typeof number === 'bigint') return number;
-  if (!Number.isSafeInteger(number)) throw typeError([name], 'a whole number', number);
-  return BigInt(number as number);
-}
-
-/** What identifies an object: its name, or its handle. */
-function keyOf(json: Fields): Fields {
-  const { family, table, name } = json;
-  const handle = numberIn(json, 'handle');
-  return {
-    family,
-    ...(table !== undefined && { table }),
-    ...(name !== undefined ? { name } : handle !== undefined && { handle }),
-  };
-}
-
-function ruleOf(verb: Verb, json: Fields): Fields {
-  const { family, table, chain, index } = json;
-  const handle = numberIn(json, 'handle');
-  const rule: Fields = { family, table, chain };
-  if (index !== undefined) rule.index = index;
-  if (verb === 'delete' || verb === 'destroy') {
-    if (handle !== undefined) rule.handle = handle;
-    return rule;
-  }
-  addContent(rule, json);
-  if (verb === 'replace') {
-    if (handle !== undefined) rule.handle = handle;
-    return rule;
-  }
-  // nft's JSON lists a rule with its handle, which means nothing for a new one.
-  const position = numberIn(json, 'position') ?? (verb === 'insert' ? handle : undefined);
-  if (position !== undefined) rule.position = position;
-  return rule;
-}
-
-function addContent(rule: Fields, { expr, comment }: Fields): Fields {
-  if (!Array.isArray(expr)) throw typeError(['statements'], 'an array of statements', expr);
-  rule.statements = expr;
-  if (comment !== undefined) rule.comment = comment;
-  return rule;
-}
-
-function objectOf(verb: Verb, kind: string, json: Fields): Fields {
-  if (kind === 'ruleset') return json;
-  if (verb === 'rename') return { ...keyOf(json), newName: json.newname };
-  const { family, table, name, comment } = json;
-  if (!MAKING.includes(verb))
-    return { ...keyOf(json), ...(json.dev !== undefined && { devices: listOf(json.dev, 'dev') }) };
-  const place = {
-    family,
-    ...(table !== undefined && { table }),
-    name,
-    ...(comment !== undefined && { comment }),
-  };
-  const flags = json.flags === undefined ? undefined : listOf(json.flags, 'flags');
-  switch (kind) {
-    case 'table':
-      // A table that is there, and dormant, is not from then on.
-      return { ...place, flags: flags ?? [] };
-    case 'chain':
-      return {
-        ...place,
-        ...(json.hook !== undefined ? hooking(json) : json.policy !== undefined && { policy: json.policy }),
-        ...(flags !== undefined && { flags }),
-      };
-    case 'flowtable':
-      return {
-        ...place,
-        ...(json.hook !== undefined && { hook: json.hook, priority: priorityOf(json, 'ingress') }),
-        ...(json.dev !== undefined && { devices: listOf(json.dev, 'dev') }),
-        // Without this attribute the kernel would take devices for a flowtable of the hardware, too.
-        flags: flags ?? [],
-      };
-    default:
-      return { ...place, ...objectData(kind as ObjectName, json) };
-  }
-}
-
-/** What makes a chain a base chain. */
-function hooking(json: Fields): Fields {
-  const { type, hook, dev, policy } = json;
-  const devices = dev === undefined ? [] : listOf(dev, 'dev');
-  return {
-    type,
-    hook,
-    priority: priorityOf(json, hook as string),
-    ...(devices.length === 1 ? { device: devices[0] } : devices.length > 1 && { devices }),
-    ...(policy !== undefined && { policy }),
-  };
-}
-
-function priorityOf({ prio, family }: Fields, hook: string): number {
-  const number = typeof prio === 'string' ? parsePriority(prio, family as string, hook) : prio;
-  if (typeof number !== 'number')
-    throw inNftsWords(
-      rangeError(['prio'], "a number, or nft's text of a priority of this family and hook", prio),
-      'invalid priority expression value in this context.',
-    );
-  return number;
-}
 
 /** The path of an operation's subject in the document. */
 function pathAt(places: Compiled['places'], operation: number): Path | undefined {
