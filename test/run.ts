@@ -17,6 +17,7 @@ import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/
 /** The real peers that tests compare with, real containers, and what the ABI probe compiles with. */
 const PEERS = [
   'nftables',
+  'ipset',
   'ipvsadm',
   'iptables',
   'iproute2',

@@ -65,6 +65,7 @@ class ArgumentParser {
     this.#place = {
       family: options.family,
       names: options.names,
+      sets: options.sets,
       protocol: 0,
       protocolInverted: false,
       table: '',
@@ -130,6 +131,7 @@ class ArgumentParser {
       table: this.#command.table,
       chain: this.#command.chain ?? '',
       names: this.#options.names,
+      sets: this.#options.sets,
     };
   }
 

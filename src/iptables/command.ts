@@ -1,6 +1,7 @@
 import type { Names } from '../nft/names.ts';
 import type { OptionPlace, OptionRow, Surroundings } from './extension.ts';
 import type { CommandName } from './general-options.ts';
+import type { IpSets } from './ip-sets.ts';
 import type { Instance } from './loaded-extensions.ts';
 import type { IptablesCounters, IptablesFamily, IptablesRule } from './model.ts';
 
@@ -42,6 +43,8 @@ export interface LoadedExtension {
 export interface ArgumentOptions {
   family: IptablesFamily;
   names: Names;
+  /** The sets of ipset. Left out: none are known. */
+  sets?: IpSets | undefined;
   /** Within a text, in this table: `-t` is refused. */
   restoring?: string;
   /** Gets the matches and targets, even of a command that is refused. */

@@ -2,6 +2,7 @@ import type { Expression } from '../nf_tables/expression.ts';
 import type { Info } from '../nf_tables/xt/layout.ts';
 import type { Names } from '../nft/names.ts';
 import { IptablesError } from './error.ts';
+import type { IpSets } from './ip-sets.ts';
 import type { IptablesFamily } from './model.ts';
 
 /** What the meaning of an option depends on, besides its own words. */
@@ -15,6 +16,8 @@ export interface Surroundings {
   readonly chain: string;
   /** The names of protocols, services, users and groups. */
   readonly names: Names;
+  /** The sets of ipset. Left out: none are known. */
+  readonly sets?: IpSets | undefined;
   /** Gets what iptables says although it goes on. */
   readonly warnings?: string[];
 }

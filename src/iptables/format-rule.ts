@@ -15,7 +15,7 @@ export interface RuleFormat {
 /** A rule as iptables-save writes it: `-A INPUT ...`. */
 export function formatRule(
   rule: IptablesRule,
-  surroundings: Pick<Surroundings, 'family' | 'names' | 'warnings'>,
+  surroundings: Pick<Surroundings, 'family' | 'names' | 'sets' | 'warnings'>,
   { counters }: RuleFormat = {},
 ): string {
   const { protocol, target, fragment } = rule;

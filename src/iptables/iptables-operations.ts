@@ -15,6 +15,7 @@ import type { Command, LoadedExtension } from './command.ts';
 import { splitCommandLine } from './command-line.ts';
 import { IptablesError } from './error.ts';
 import { errorText } from './error-texts.ts';
+import { IpSets } from './ip-sets.ts';
 import type { IptablesFamily } from './model.ts';
 import { restoreText } from './restore.ts';
 import { type MissingExtension, missingError, missingWarning, Revisions } from './revisions.ts';
@@ -162,13 +163,19 @@ export class IptablesOperations {
   *#parsed(words: readonly string[]): Operation<Command> {
     const loaded: LoadedExtension[] = [];
     try {
-      return parseArguments(words, { family: this.#family, names: new Names(), loaded });
+      return parseArguments(words, { family: this.#family, names: new Names(), sets: this.#sets, loaded });
     } catch (error) {
       if (!(error instanceof IptablesError)) throw error;
       const missing = yield* this.#revisions.missing(loaded);
       error.warnings = [...missing.map(({ name }) => missingWarning(name)), ...error.warnings];
       throw error;
     }
+  }
+
+  /** The sets of ipset as they are now. */
+  get #sets(): IpSets | undefined {
+    const { transport } = this.#exchange;
+    return transport.namespace === undefined ? undefined : new IpSets(transport.namespace.bind(transport));
   }
 
   /** Makes a change from what the namespace has now; again if somebody else was faster. */
@@ -215,7 +222,7 @@ export class IptablesOperations {
     return yield* reading.consistent(exchange, function* (generation) {
       const tables = yield* listing.list(exchange, 'table', { family });
       const chains = yield* listing.list(exchange, 'chain', { family });
-      const state = new RulesetState(self.#family, names, { generation, tables, chains });
+      const state = new RulesetState(self.#family, names, { generation, tables, chains }, undefined, self.#sets);
       const rules = new SavedRules(state, counters, interfaceName);
       yield* listing.eachRule(exchange, { family }, reading.budget, generation, message => rules.read(message));
       return { state, rules };
@@ -230,12 +237,12 @@ export class IptablesOperations {
     const options = signal === undefined ? {} : { signal };
     if (withRules) {
       const found = yield* this.#nft.ruleset({ family, ...options });
-      return new RulesetState(this.#family, names, found as never, interfaceName);
+      return new RulesetState(this.#family, names, found as never, interfaceName, this.#sets);
     }
     const generation = yield* this.#nft.generation();
     const tables = yield* this.#nft.tables({ family, ...options });
     const chains = yield* this.#nft.chains({ family, ...options });
-    return new RulesetState(this.#family, names, { generation, tables, chains });
+    return new RulesetState(this.#family, names, { generation, tables, chains }, undefined, this.#sets);
   }
 }
 

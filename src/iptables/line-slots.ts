@@ -230,9 +230,10 @@ export class ReadAgain {
       info: row.initial?.(this.#traced.at, this.#traced.word) ?? {},
       given: new Set(),
     };
+    const warnings: string[] = [];
     let next = 0;
     for (const { option, place, values } of this.#traced.options) {
-      const here: OptionPlace = { ...place, given: instance.given };
+      const here: OptionPlace = { ...place, given: instance.given, warnings };
       option.value.parse(instance.info, this.#values.slice(next, next + values.length), here);
       if (place.inverted) option.invert!.set(instance.info);
       instance.given.add(option.name);
@@ -240,9 +241,9 @@ export class ReadAgain {
     }
     const writer = this.#writer;
     writer.reset();
-    const expression = { [this.#kind]: finished(instance, this.#at) } as unknown as Expression;
+    const expression = { [this.#kind]: finished(instance, { ...this.#at, warnings }) } as unknown as Expression;
     EXPRESSION.write(writer, acceptedExpression(expression), this.#context);
-    if (writer.length !== this.#end - this.#start) return false;
+    if (warnings.length > 0 || writer.length !== this.#end - this.#start) return false;
     this.#bytes.set(writer.bytes.subarray(0, writer.length), this.#start);
     this.changed = false;
     return true;

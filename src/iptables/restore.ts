@@ -126,7 +126,7 @@ function readCommand(line: string, table: string, handler: TextHandler, number: 
 /** Applies a text to the state of a namespace. */
 export function restoreText(text: string, state: RulesetState, options: RestoreTextOptions = {}): void {
   const { flush = true, counters: keep = false, table: only } = options;
-  const { family, names } = state;
+  const { family, names, sets } = state;
   let lines: RuleLines | undefined;
   // iptables reads a table to its end before it looks at what is there: mistakes in the words of later lines come first.
   let refused: IptablesError | undefined;
@@ -161,7 +161,7 @@ export function restoreText(text: string, state: RulesetState, options: RestoreT
       }
     },
     command(words, table, counters) {
-      const command = parseArguments(words, { family, names, restoring: table });
+      const command = parseArguments(words, { family, names, sets, restoring: table });
       if (command.skipped || (only !== undefined && only !== table)) return;
       if (keep && counters !== undefined) for (const rule of command.rules) rule.counters ??= countersOf(counters);
       later(() => applyCommand(state, command));

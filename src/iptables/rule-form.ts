@@ -184,7 +184,7 @@ const MARKS = /\uE000(\d+)\uE000/;
 export function formOf(
   rule: RuleBytes,
   expressions: readonly Expression[],
-  surroundings: Pick<Surroundings, 'family' | 'names'>,
+  surroundings: Pick<Surroundings, 'family' | 'names' | 'sets'>,
   interfaceName: (index: number) => string | undefined,
 ): RuleForm | undefined {
   return new Learner(rule, expressions, surroundings, interfaceName).form();
@@ -193,7 +193,7 @@ export function formOf(
 class Learner {
   readonly #rule: RuleBytes;
   readonly #expressions: readonly Expression[];
-  readonly #surroundings: Pick<Surroundings, 'family' | 'names'>;
+  readonly #surroundings: Pick<Surroundings, 'family' | 'names' | 'sets'>;
   readonly #interfaceName: (index: number) => string | undefined;
   readonly #holes: Hole[] = [];
   #counters: { packets: number; bytes: number } | undefined;
@@ -201,7 +201,7 @@ class Learner {
   constructor(
     rule: RuleBytes,
     expressions: readonly Expression[],
-    surroundings: Pick<Surroundings, 'family' | 'names'>,
+    surroundings: Pick<Surroundings, 'family' | 'names' | 'sets'>,
     interfaceName: (index: number) => string | undefined,
   ) {
     this.#rule = rule;

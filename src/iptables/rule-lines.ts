@@ -268,8 +268,8 @@ export class RuleLines {
   ruleOf(begin: number, end: number): object {
     const counters = this.#countersAt(begin);
     const words = splitWords(this.#text.slice(counters?.end ?? begin, end));
-    const { family, names } = this.#state;
-    const { rules } = parseArguments(words, { family, names, restoring: this.table });
+    const { family, names, sets } = this.#state;
+    const { rules } = parseArguments(words, { family, names, sets, restoring: this.table });
     const rule = rules[0]!;
     if (this.#keepsCounters && counters !== undefined)
       rule.counters = { packets: counters.packets, bytes: counters.bytes };
@@ -294,9 +294,9 @@ export class RuleLines {
   }
 
   #learn(words: readonly string[], start: number, end: number): LineForm | undefined {
-    const { family, names } = this.#state;
+    const { family, names, sets } = this.#state;
     const trace: ArgumentTrace = { general: new Map(), extensions: [] };
-    const command = parseArguments(words, { family, names, restoring: this.table, trace });
+    const command = parseArguments(words, { family, names, sets, restoring: this.table, trace });
     const [rule] = command.rules;
     if (!isPlainAppend(command) || rule === undefined) return undefined;
     return new Learner(this.#state, this.#text, trace, rule).form(words, start, end);

@@ -3,9 +3,9 @@ import { type Message, nfgenmsg } from '../netlink/index.ts';
 import { readObject } from '../nf_tables/message.ts';
 import { type RuleEntry, ruleEntryTable } from '../nf_tables/rule.ts';
 import { decompileRule } from './decompile.ts';
+import type { Surroundings } from './extension.ts';
 import { formatRule } from './format-rule.ts';
 import { formOf, type RuleBytes, type RuleForm } from './rule-form.ts';
-import type { RulesetState } from './state.ts';
 
 /** Rules of one length that are read as a whole before their form is learnt. */
 const LEARN_AT = 2;
@@ -22,7 +22,7 @@ interface SavedChain {
 
 /** The rules of a dump as lines of iptables-save, by chain. */
 export class SavedRules {
-  readonly #state: Pick<RulesetState, 'family' | 'names'>;
+  readonly #state: Pick<Surroundings, 'family' | 'names' | 'sets'>;
   readonly #interfaceName: (index: number) => string | undefined;
   readonly #counters: boolean;
   /** By table and chain. */
@@ -38,7 +38,7 @@ export class SavedRules {
   #chain: SavedChain | undefined;
 
   constructor(
-    state: Pick<RulesetState, 'family' | 'names'>,
+    state: Pick<Surroundings, 'family' | 'names' | 'sets'>,
     counters: boolean,
     interfaceName: (index: number) => string | undefined,
   ) {

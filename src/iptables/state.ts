@@ -8,6 +8,7 @@ import { compileRule } from './compile.ts';
 import { decompileRule } from './decompile.ts';
 import { IptablesError } from './error.ts';
 import { errorText } from './error-texts.ts';
+import type { IpSets } from './ip-sets.ts';
 import type { IptablesCounters, IptablesFamily, IptablesRule } from './model.ts';
 import { withOlder } from './revisions.ts';
 
@@ -66,6 +67,8 @@ const NO_COUNTERS: IptablesCounters = { packets: 0n, bytes: 0n };
 export class RulesetState {
   readonly family: IptablesFamily;
   readonly names: Names;
+  /** The sets of ipset. */
+  readonly sets: IpSets | undefined;
   readonly generation: number;
   readonly tables = new Map<string, StateTable>();
   readonly transaction = new Transaction();
@@ -84,8 +87,10 @@ export class RulesetState {
     names: Names,
     listed: ListedState,
     interfaceName?: (index: number) => string | undefined,
+    sets?: IpSets,
   ) {
     this.family = family;
+    this.sets = sets;
     this.names = names;
     this.generation = listed.generation;
     this.keepsRules = listed.rules !== undefined;

@@ -1,3 +1,5 @@
+import type { NetNs } from '../netns/netns.ts';
+
 /**
  * The seam between this library and a kernel, at the level of bytes: a netlink socket, or a kernel in memory for tests. What is above it
  * (sequence numbers, acknowledgements, dumps, batches) does not know which.
@@ -19,6 +21,8 @@ export interface Transport {
   deviceName?(index: number): string | undefined;
   /** The index of a network device of the namespace. */
   deviceIndex?(name: string): number | undefined;
+  /** The namespace, opened anew; a kernel in memory has none. */
+  namespace?(): NetNs;
   /** Resolves when the kernel has let go. */
   close(): Promise<void>;
   /** Whether it is closed. */

@@ -249,4 +249,52 @@ kernelSuite('Iptables', () => {
       expect(ipt.ipv4.sync.save()).toBe(saved(other, 'ipv4'));
     },
   );
+
+  it('names the sets of ipset as iptables does, in both directions', async () => {
+    const commands = [
+      '-A INPUT -m set --match-set netsteer-a src,dst -j ACCEPT',
+      '-A INPUT -m set ! --match-set netsteer-b dst --return-nomatch ! --update-counters ! --update-subcounters -j DROP',
+      '-A INPUT -p tcp -m set --match-set netsteer-b src --packets-gt 5 ! --bytes-eq 7',
+      '-A INPUT -m set --match-set netsteer-b src --packets-eq 4 --bytes-lt 0x10',
+      '-A INPUT -m set --match-set none src',
+      '-A INPUT -m set --match-set netsteer-b sra',
+      '-A INPUT -m set --match-set netsteer-b src,src,src,src,src,src,src',
+      `-A INPUT -m set --match-set ${'a'.repeat(32)} src`,
+      '-A INPUT -m set --match-set netsteer-6 src',
+      '-A INPUT -m set --return-nomatch',
+    ];
+    for (const where of [netns, other]) {
+      // Sets have numbers of their own in each namespace: here those of the names differ.
+      const sets = ['netsteer-a hash:ip,port', 'netsteer-b hash:net counters', 'netsteer-6 hash:ip family inet6'];
+      for (const one of where === netns ? sets : sets.reverse())
+        where.run(() => spawnSync('ipset', ['create', ...one.split(' ')]));
+    }
+    for (const command of commands) {
+      const { status, stderr } = tool(other, 'ipv4', '', '', ...command.split(' '));
+      const refused = (() => {
+        try {
+          ipt.ipv4.sync.run(command);
+          return { status: 0, stderr: '' };
+        } catch (error) {
+          if (!(error instanceof IptablesError)) throw error;
+          return { status: error.exitCode, stderr: error.text('iptables') };
+        }
+      })();
+      expect(refused).toEqual({ status, stderr });
+    }
+    const text = await ipt.ipv4.save();
+    expect(text).toBe(saved(other, 'ipv4'));
+    expect(saved(netns, 'ipv4')).toBe(text);
+    // Read as lines of one form, whose sets differ.
+    const lines = Array.from(
+      { length: 12 },
+      (_, i) => `-A INPUT -m set --match-set netsteer-${'ab'[i % 2]} src -j ACCEPT`,
+    );
+    const many = `*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n${lines.join('\n')}\nCOMMIT\n`;
+    if (text.includes('netsteer-a')) {
+      await ipt.ipv4.restore(many);
+      expect(await ipt.ipv4.save()).toBe(many);
+      expect(saved(netns, 'ipv4')).toBe(many);
+    }
+  });
 });

@@ -144,36 +144,6 @@ const cluster: ExtensionRow = {
   },
 };
 
-/** A set is named to the kernel by its number, which a socket of its own tells: without it no name is known. */
-const set: ExtensionRow = {
-  name: 'set',
-  revision: 4,
-  options: [
-    {
-      name: 'match-set',
-      aliases: ['set'],
-      value: {
-        words: 2,
-        parse(_info, [name], place) {
-          throw refused(place, `Set ${name} doesn't exist.\n`);
-        },
-        print(info) {
-          if (info.index === undefined) return undefined;
-          const sides = (info.sides as number | undefined) ?? 0;
-          const list: string[] = [];
-          for (let i = 0; i < ((info.dimensions as number | undefined) ?? 0); i++)
-            list.push((sides & (1 << (i + 1))) === 0 ? 'dst' : 'src');
-          return `${info.index} ${list.join(',')}`;
-        },
-      },
-      invert: listed('invert', 'match'),
-    },
-  ],
-  check(_info, given) {
-    if (given.size === 0) throw incomplete("You must specify `--match-set' with proper arguments");
-  },
-};
-
 const osf: ExtensionRow = {
   name: 'osf',
   revision: 0,
@@ -212,4 +182,4 @@ const nfacct: ExtensionRow = {
   ],
 };
 
-export const HOST_MATCHES: readonly ExtensionRow[] = [owner, socket, cgroup, cpu, cluster, set, osf, nfacct];
+export const HOST_MATCHES: readonly ExtensionRow[] = [owner, socket, cgroup, cpu, cluster, osf, nfacct];

@@ -14,6 +14,7 @@ import { PORT_MATCHES } from './ports.ts';
 import { RATEEST_MATCHES } from './rateest.ts';
 import { RATE_MATCHES } from './rates.ts';
 import { SCTP_DCCP_MATCHES } from './sctp-dccp.ts';
+import { SET_MATCHES } from './set.ts';
 import { TIME_MATCHES } from './time.ts';
 import { TRAFFIC_CLASS_MATCHES } from './traffic-class.ts';
 
@@ -32,6 +33,7 @@ export const matchRows = (): readonly ExtensionRow[] => [
   ...HASHLIMIT_MATCHES,
   ...TIME_MATCHES,
   ...HOST_MATCHES,
+  ...SET_MATCHES,
   ...DEVICE_MATCHES,
   ...IPVS_MATCHES,
   ...POLICY_MATCHES,

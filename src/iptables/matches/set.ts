@@ -1,0 +1,114 @@
+import * as C from '../../linux/ip_set.ts';
+import type { Info } from '../../nf_tables/xt/layout.ts';
+import { type ExtensionRow, type Flag, incomplete, type OptionPlace, type OptionRow, refused } from '../extension.ts';
+import { parseBig } from '../values.ts';
+
+/* The match set: elements of ipset. */
+
+const numberIn = (info: Info, key: string): number => (info[key] as number | undefined) ?? 0;
+
+const bit = (key: string, value: number): Flag => ({
+  set(info) {
+    info[key] = numberIn(info, key) | value;
+  },
+  has: info => (numberIn(info, key) & value) !== 0,
+});
+
+/** Which address or port of a packet each part of an element is compared with: `src,dst`. */
+function parseSides(info: Info, text: string, place: OptionPlace): void {
+  const sides = text.split(',');
+  for (const [i, side] of sides.slice(0, C.IPSET_DIM_MAX).entries()) {
+    if (side.startsWith('src')) bit('sides', 1 << (i + 1)).set(info);
+    else if (!side.startsWith('dst'))
+      throw refused(place, "You must spefify (the comma separated list of) 'src' or 'dst'.");
+  }
+  if (sides.length > C.IPSET_DIM_MAX) throw refused(place, `Can't be more src/dst options than ${C.IPSET_DIM_MAX}.`);
+  info.dimensions = sides.length;
+}
+
+const printSides = (info: Info): string =>
+  Array.from({ length: numberIn(info, 'dimensions') }, (_, i) =>
+    bit('sides', 1 << (i + 1)).has(info) ? 'src' : 'dst',
+  ).join(',');
+
+const matchSet: OptionRow = {
+  name: 'match-set',
+  aliases: ['set'],
+  value: {
+    words: 2,
+    parse(info, [name, sides], place) {
+      const longest = C.IPSET_MAXNAMELEN - 1;
+      if (Buffer.byteLength(name!) > longest)
+        throw refused(place, `setname \`${name}' too long, max ${longest} characters.`);
+      if (place.sets === undefined) throw refused(place, `Set ${name} doesn't exist.\n`);
+      info.index = place.sets.index(name!, place.family);
+      parseSides(info, sides!, place);
+    },
+    print(info, { sets }) {
+      const index = numberIn(info, 'index');
+      return `${sets?.name(index) ?? index} ${printSides(info)}`;
+    },
+  },
+  invert: bit('sides', 1),
+};
+
+/** `! --update-counters` leaves the counters of the element alone; without `!` it says nothing. */
+function skips(name: string, value: number): OptionRow {
+  const flag = bit('flags', value);
+  return { name, value: { words: 0, parse() {}, print: info => (flag.has(info) ? '' : undefined) }, invert: flag };
+}
+
+/** A comparison with a counter of the element. */
+function compares(counter: 'packets' | 'bytes', word: 'eq' | 'lt' | 'gt'): OptionRow {
+  const key = `${counter}Operation`;
+  const operation = { eq: C.IPSET_COUNTER_EQ, lt: C.IPSET_COUNTER_LT, gt: C.IPSET_COUNTER_GT }[word];
+  const unequal: Flag = {
+    set(info) {
+      info[key] = C.IPSET_COUNTER_NE;
+    },
+    has: info => word === 'eq' && info[key] === C.IPSET_COUNTER_NE,
+  };
+  return {
+    name: `${counter}-${word}`,
+    value: {
+      words: 1,
+      parse(info, [text], place) {
+        const value = parseBig(text!);
+        if (value === undefined) throw refused(place, `Cannot parse ${text} as a counter value`);
+        info[counter] = value;
+        info[key] = operation;
+        bit('flags', C.IPSET_FLAG_MATCH_COUNTERS).set(info);
+      },
+      print: info => (info[key] === operation || unequal.has(info) ? String(info[counter] ?? 0n) : undefined),
+    },
+    ...(word === 'eq' && { invert: unequal }),
+  };
+}
+
+const RETURN_NOMATCH = bit('flags', C.IPSET_FLAG_RETURN_NOMATCH);
+
+const set: ExtensionRow = {
+  name: 'set',
+  revision: 4,
+  options: [
+    matchSet,
+    {
+      name: 'return-nomatch',
+      value: {
+        words: 0,
+        parse: info => RETURN_NOMATCH.set(info),
+        print: info => (RETURN_NOMATCH.has(info) ? '' : undefined),
+      },
+    },
+    skips('update-counters', C.IPSET_FLAG_SKIP_COUNTER_UPDATE),
+    skips('update-subcounters', C.IPSET_FLAG_SKIP_SUBCOUNTER_UPDATE),
+    ...(['packets', 'bytes'] as const).flatMap(counter =>
+      (['eq', 'lt', 'gt'] as const).map(word => compares(counter, word)),
+    ),
+  ],
+  check(_info, given) {
+    if (!given.has('match-set')) throw incomplete("You must specify `--match-set' with proper arguments");
+  },
+};
+
+export const SET_MATCHES: readonly ExtensionRow[] = [set];
