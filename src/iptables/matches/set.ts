@@ -85,8 +85,6 @@ function compares(counter: 'packets' | 'bytes', word: 'eq' | 'lt' | 'gt'): Optio
   };
 }
 
-const RETURN_NOMATCH = bit('flags', C.IPSET_FLAG_RETURN_NOMATCH);
-
 const set: ExtensionRow = {
   name: 'set',
   revision: 4,
@@ -96,8 +94,8 @@ const set: ExtensionRow = {
       name: 'return-nomatch',
       value: {
         words: 0,
-        parse: info => RETURN_NOMATCH.set(info),
-        print: info => (RETURN_NOMATCH.has(info) ? '' : undefined),
+        parse: info => bit('flags', C.IPSET_FLAG_RETURN_NOMATCH).set(info),
+        print: info => (bit('flags', C.IPSET_FLAG_RETURN_NOMATCH).has(info) ? '' : undefined),
       },
     },
     skips('update-counters', C.IPSET_FLAG_SKIP_COUNTER_UPDATE),
