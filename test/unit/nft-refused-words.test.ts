@@ -117,6 +117,7 @@ describe('the other parts of an error, with ERR_NFT_SYNTAX', () => {
     ['meta mark set ct mark | meta mark', '              ~~~~~~~~~~^^^^^^^^^'],
     ['reject with icmpx port-unreachable', '~~~~~~            ^^^^^^^^^^^^^^^^'],
     ['udp dport 53 reject with tcp reset', '~~~~~~~~~    ^^^^^^'],
+    ['reject with icmpv6 no-route', '~~~~~~             ^^^^^^^^'],
     [
       'ip saddr vmap { 10.0.1.0-10.0.1.255 : accept, 10.0.1.1-10.0.2.255 : drop }',
       '                ~~~~~~~~~~~~~~~~~~~           ^^^^^^^^^^^^^^^^^^^',

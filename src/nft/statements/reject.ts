@@ -191,7 +191,7 @@ function sendMessage(e: Evaluator, { type, expr }: Fields, place: Place): void {
     prepend(e, () => addProtocol(e, below, wanted, { place }));
   } else if (network !== wanted) {
     throw refuseWith(
-      e.scope.toldNetwork,
+      e.scope.toldNetwork ?? statementOf(place),
       new Place(place, 'expr'),
       `the code of ${network}`,
       message,
