@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Consumer, RUNTIMES, theConsumer } from '../consumer.ts';
@@ -65,6 +66,19 @@ kernelSuite('the packed package on each runtime', () => {
       expect(numTotalTests).toBeGreaterThan(70);
     });
   }
+
+  it('keeps the compiled code of the program netsteer in the home of its user, on a Node that can do so', () => {
+    const cache = join(userInfo().homedir, '.cache', 'netsteer');
+    const compiled = () => fs.readdirSync(cache).filter(name => name.startsWith('v22.'));
+    fs.mkdirSync(cache, { recursive: true });
+    for (const name of compiled()) fs.rmSync(join(cache, name), { recursive: true });
+    // The home that the environment names can be another user's.
+    const env = { ...process.env, HOME: '/nowhere' };
+    const [node] = RUNTIMES.node22!;
+    const program = 'node_modules/netsteer/bin/netsteer.js';
+    execFileSync(join(consumer.folder, node), [program, '--help'], { cwd: consumer.folder, env, stdio: 'pipe' });
+    expect(compiled()).toHaveLength(1);
+  });
 
   it('uses each subsystem on every runtime, as the table of docs/decisions/ffi.md says', () => {
     const { folder: cwd } = consumer;
