@@ -5,9 +5,7 @@ import { compare, type Program, type Result, type Sample } from './harness.ts';
 import { scratch, timedCommand, versionOf } from './programs.ts';
 
 const RULES = 1_000;
-/** The processor time of bare Node on the machine for which the limits below were set, in milliseconds. Others are compared by the ratio. */
-const BARE = 25;
-/** Entry points, and the milliseconds above bare Node that an import may take there. */
+/** Entry points, and the milliseconds of processor time above bare Node that an import may take on a quiet machine. */
 const IMPORTS: readonly (readonly [name: string, entries: readonly string[], most?: number])[] = [
   ['netns', ['netns']],
   ['ipvs', ['ipvs'], 15],
@@ -97,11 +95,11 @@ class Processes {
     return (this.#least.get(name)! / 1000).toFixed(1);
   }
 
-  /** How much more a program takes than another one: in milliseconds, and in parts of bare Node. `most`: in milliseconds, as above. */
+  /** How much more a program takes than another one: in milliseconds, and in parts of bare Node. `most`: in milliseconds, on a quiet machine. */
   above(name: string, other: string, most: number | undefined): string {
     const node = this.#least.get('node')!;
     const more = this.#least.get(name)! - this.#least.get(other)!;
-    const limit = most === undefined ? '' : ` (at most ${(most / BARE).toFixed(2)})`;
+    const limit = most === undefined ? '' : ` (at most ${most} on a quiet machine)`;
     return `${(more / 1000).toFixed(1)} ms of processor time, ${(more / node).toFixed(2)} of bare Node's ${(node / 1000).toFixed(1)} ms${limit}`;
   }
 }

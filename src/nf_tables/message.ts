@@ -49,6 +49,13 @@ function marker(kernelName: string, number: number): Kind {
   return { kernelName, number, table: batchTable };
 }
 
+// Named as what it is, since its declaration cannot name the type of its table.
+const HOOK: Kind = {
+  kernelName: 'NFNL_MSG_HOOK_GET',
+  number: nfnetlinkType(NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET),
+  table: hookTable,
+};
+
 /** Requests for one object, and for its removal, name only what identifies it. */
 const key = {
   table: tableTable.partial(),
@@ -107,11 +114,7 @@ export const MESSAGES = {
   }),
 
   // Request and reply have the same number.
-  hook: {
-    kernelName: 'NFNL_MSG_HOOK_GET',
-    number: nfnetlinkType(NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET),
-    table: hookTable,
-  },
+  hook: HOOK,
   'batch-begin': marker('NFNL_MSG_BATCH_BEGIN', NFNL_MSG_BATCH_BEGIN),
   'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),
 } as const satisfies Record<string, Kind>;
