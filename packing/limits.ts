@@ -12,16 +12,16 @@ export interface Bundle {
 }
 
 export const BUNDLES: readonly Bundle[] = [
-  { name: 'netns', entries: ['netns'], limitKilobytes: 33 },
-  { name: 'netlink', entries: ['netlink'], limitKilobytes: 91 },
-  { name: 'conntrack', entries: ['conntrack'], limitKilobytes: 115 },
-  { name: 'nftables/kernel', entries: ['nftables/kernel'], limitKilobytes: 160 },
-  { name: 'nflog', entries: ['nflog'], limitKilobytes: 130 },
-  { name: 'rtnetlink', entries: ['rtnetlink'], limitKilobytes: 168 },
+  { name: 'netns', entries: ['netns'], limitKilobytes: 32 },
+  { name: 'netlink', entries: ['netlink'], limitKilobytes: 90 },
+  { name: 'conntrack', entries: ['conntrack'], limitKilobytes: 114 },
+  { name: 'nftables/kernel', entries: ['nftables/kernel'], limitKilobytes: 128 },
+  { name: 'nflog', entries: ['nflog'], limitKilobytes: 134 },
+  { name: 'rtnetlink', entries: ['rtnetlink'], limitKilobytes: 166 },
   { name: 'ipvs', entries: ['ipvs'], limitKilobytes: 204 },
-  { name: 'nftables', entries: ['nftables'], limitKilobytes: 605 },
-  { name: 'iptables', entries: ['iptables'], limitKilobytes: 755 },
-  { name: 'container', entries: ['container'], limitKilobytes: 860 },
+  { name: 'nftables', entries: ['nftables'], limitKilobytes: 628 },
+  { name: 'iptables', entries: ['iptables'], limitKilobytes: 800 },
+  { name: 'container', entries: ['container'], limitKilobytes: 884 },
   {
     name: 'the whole',
     entries: [
@@ -37,9 +37,9 @@ export const BUNDLES: readonly Bundle[] = [
       'container',
       'netlink',
     ],
-    limitKilobytes: 1190,
+    limitKilobytes: 1230,
   },
 ];
 
 /** What `npm pack` makes. */
-export const PACKED_LIMIT_KILOBYTES = 640;
+export const PACKED_LIMIT_KILOBYTES = 650;
