@@ -141,6 +141,7 @@ const REFUSED: readonly Case[] = [
   ['ipv6', '-m rt --rt-0-res', "`--rt-type 0' required before `--rt-0-res'"],
   ['ipv6', '-m rt --rt-type 0 --rt-0-not-strict', "`--rt-0-addr ...' required before `--rt-0-not-strict'"],
   ['ipv6', '-m hbh --hbh-opts 1:x', "hbh: no valid digits in length `x'"],
+  ['ipv4', '-j RATEEST --rateest-name a --rateest-interval x', 'RATEEST: bad interval value "x"'],
   ['ipv4', '-m bpf', 'bpf: one of --bytecode or --pinned is required'],
   ['ipv4', "-j NFLOG --nflog-prefix ''", 'Argument must have a minimum length of 1 characters'],
   [

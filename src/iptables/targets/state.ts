@@ -139,9 +139,8 @@ const duration = (key: string, what: string, print: (info: Info) => number): Val
   words: 1,
   parse(info, [text], place) {
     const [, number, unit] = /^\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?)(.*)$/i.exec(text!) ?? [];
-    const factor = Object.hasOwn(MICROSECONDS, unit?.toLowerCase() ?? '')
-      ? MICROSECONDS[unit!.toLowerCase()]
-      : undefined;
+    const name = unit?.toLowerCase();
+    const factor = name !== undefined && Object.hasOwn(MICROSECONDS, name) ? MICROSECONDS[name] : undefined;
     if (number === undefined || factor === undefined) throw refused(place, `RATEEST: bad ${what} value "${text}"`);
     // C keeps the lower 32 bits, and none of what is larger than 64.
     const time = Math.trunc(Number(number) * factor);
