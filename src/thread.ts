@@ -19,7 +19,7 @@ export const PARTS = {
   'ipvs.templates': 'the requests that large batches copy, from the first such batch on',
   'nflog.clock': 'the difference between the monotonic clock and the time of day',
   'nflog.packet': 'the offsets of attributes in the packet that was last asked for a field',
-  'nflog.slab': 'the memory that packets are read into, 1 MiB, until packets that are kept fill it',
+  'nflog.slab': 'the memory that packets are read into, 4 MiB, until packets that are kept fill it',
   'nf_tables.rows': 'the rows of each table by their fields',
   'nf_tables.told': 'the fields of each table that the kernel only tells',
   'nf_tables.variants': 'the types that a field may have, by the type that chooses among them',

@@ -69,7 +69,7 @@ export interface Packet<R> extends PacketProperties {}
 
 /**
  * One logged packet: a view of the bytes as they came, decoded when asked. Always safe to keep: that memory is never written again. It is
- * shared with other packets received about then, though, up to 1 MiB; `copy()` makes one that holds on to its own bytes only.
+ * shared with other packets received about then, though, up to 4 MiB; `copy()` makes one that holds on to its own bytes only.
  *
  * All of it comes from a container: prefix, device names and payload are to be escaped before they are printed (`summary()` does).
  * @example

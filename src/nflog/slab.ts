@@ -3,7 +3,8 @@ import { ofThread } from '../thread.ts';
 
 /** The largest datagram seen was 261,120 bytes: the kernel rounds a batch of 128 KiB up to its slab. */
 const LARGEST_DATAGRAM = 256 * 1024;
-const SLAB = 1024 * 1024;
+/** Room for all that is delivered at once: a file that is full for a moment must not stop the reading before. */
+const SLAB = 4 * 1024 * 1024;
 
 const NO_HALVES: Uint16Array = new Uint16Array(0);
 
