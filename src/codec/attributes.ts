@@ -1,9 +1,9 @@
 import { DecodeError, noField, type Path, rangeError, typeError, within } from '../errors.ts';
 import { type Framing, NETLINK_FRAMING } from './framing.ts';
-import type { Attribute, Field, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
+import { type Field, partialRows, type Schema, type ShapeOf, type UnknownAttribute } from './rows.ts';
 import type { Context, Type } from './types.ts';
 import * as types from './types.ts';
-import { type Fields, keep, sortUnknown } from './unknown.ts';
+import { type Fields, keep, readItem, sortUnknown } from './unknown.ts';
 import {
   attributeLength,
   attributeType,
@@ -41,25 +41,6 @@ interface Rows {
   readonly bits: ReadonlyMap<string, number>;
   /** The bits of the fields that must be there. */
   readonly required: number;
-}
-
-/** The rows of a table in which none is required. */
-function partialRows(fields: readonly Field[]): Schema {
-  const rows = fields.map(({ key, number, type, need, facets }) => {
-    const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need, facets };
-    return [key, row] as const;
-  });
-  return Object.fromEntries(rows);
-}
-
-/** Returns undefined if the bytes are no value of the type. The caller keeps such an attribute raw, and reads the others. */
-function readItem(type: Type<unknown>, source: Source, start: number, end: number, context: Context): unknown {
-  try {
-    return type.read(source, start, end, context);
-  } catch (error) {
-    if (error instanceof DecodeError) return undefined;
-    throw error;
-  }
 }
 
 /**

@@ -1,4 +1,7 @@
+import { DecodeError } from '../errors.ts';
 import type { UnknownAttribute } from './rows.ts';
+import type { Context, Type } from './types.ts';
+import type { Source } from './wire.ts';
 
 /* Attributes that no row describes. */
 
@@ -19,5 +22,15 @@ export function sortUnknown(value: Fields): void {
   const { unknown } = value;
   if (unknown?.some(item => item.before)) {
     value.unknown = [...unknown.filter(item => item.before), ...unknown.filter(item => !item.before)];
+  }
+}
+
+/** Returns undefined if the bytes are no value of the type. The caller keeps such an attribute raw, and reads the others. */
+export function readItem(type: Type<unknown>, source: Source, start: number, end: number, context: Context): unknown {
+  try {
+    return type.read(source, start, end, context);
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
   }
 }

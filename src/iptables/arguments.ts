@@ -28,6 +28,7 @@ import {
   refuseNewName,
   ruleNumber,
 } from './rule-checks.ts';
+import { isOption } from './words.ts';
 
 /* The arguments of iptables: one command, and the rule that it is about. */
 
@@ -498,5 +499,3 @@ class ArgumentParser {
     return command;
   }
 }
-
-const isOption = (word: string): boolean => word.startsWith('-') || word.startsWith('!');

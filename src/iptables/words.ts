@@ -49,3 +49,5 @@ export const quoted = (word: string): string => (/^[A-Za-z0-9_-]+$/.test(word) ?
 
 /** A word in quotes, whatever it is. */
 export const inQuotes = (word: string): string => `"${word.replace(/["'\\]/g, '\\$&')}"`;
+
+export const isOption = (word: string): boolean => word.startsWith('-') || word.startsWith('!');

@@ -11,7 +11,7 @@ const NO_HALVES: Uint16Array = new Uint16Array(0);
 /*
  * The memory that this thread reads into, for all logs: datagrams stand one behind the other, up to `used`. Bytes that a packet points to are
  * never overwritten, and a slab lives until its last packet is collected. Bytes that nobody has made a packet of are read over: a log that
- * only counts or writes files stays in the same memory, which is in the processor's cache and costs no page faults.
+ * only writes files stays in the same memory, which is in the processor's cache and costs no page faults.
  */
 const slab = ofThread('nflog.slab', {
   source: undefined as Source | undefined,

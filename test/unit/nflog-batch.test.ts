@@ -4,11 +4,10 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import fc from 'fast-check';
-import { describe, expect, it, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { sourceOf } from '../../src/codec/index.ts';
 import { PacketBatch } from '../../src/nflog/batch.ts';
 import { Chunks } from '../../src/nflog/sinks/chunks.ts';
-import { onlyCounts } from '../../src/nflog/sinks/counting.ts';
 import { freeFrom, slabWithRoom, useUntil } from '../../src/nflog/slab.ts';
 
 /** Writes a datagram of one packet into the slab, as a reader does. */
@@ -119,57 +118,6 @@ describe('the memory of a batch', () => {
     }
     expect(bytesOf(again)).toHaveLength(3);
   });
-});
-
-describe('a handler only counts', () => {
-  let count = 0;
-  const lists: unknown[] = [];
-  const p$ = 1;
-  test.each<[string, (packets: readonly unknown[]) => unknown]>([
-    [
-      'it adds lengths',
-      packets => {
-        count += packets.length;
-      },
-    ],
-    ['it asks twice', packets => packets.length > 1 && packets.length],
-    ['it takes nothing', () => count++],
-    ['its name is part of other names', p => [p.length, p$, lists.length].length],
-    ['it waits', async packets => void (await packets.length)],
-  ])('when %s', (_, handler) => expect(onlyCounts(handler)).toBe(true));
-
-  function declared(packets: readonly unknown[]) {
-    // biome-ignore lint/complexity/noArguments: it is what an arrow function lacks
-    lists.push(packets.length, arguments);
-  }
-  test.each<[string, (...packets: never[]) => unknown]>([
-    ['it keeps the list', (packets: unknown) => lists.push(packets)],
-    ['it keeps the list and counts', (packets: unknown[]) => lists.push([packets.length, packets])],
-    ['it spreads the list', (packets: unknown[]) => lists.push(...packets)],
-    ['it takes a packet', (packets: unknown[]) => packets[0]],
-    [
-      'it goes through the packets',
-      (packets: unknown[]) => {
-        for (const packet of packets) lists.push(packet);
-      },
-    ],
-    ['it calls a method', (packets: unknown[]) => packets.map(() => 1)],
-    ['it hands the list on', (packets: unknown[]) => queueMicrotask(() => lists.push(packets))],
-    ['it has a similar property', (packets: { lengths: number }) => packets.lengths],
-    ['it has another parameter', (packets: unknown[], other: unknown) => [packets.length, other]],
-    ['it takes the list apart', ({ length }: unknown[]) => length],
-    ['it takes the rest', (...all: unknown[]) => all.length],
-    ['it has a default', (packets: unknown[] = []) => packets.length],
-    ['it is declared', declared],
-    ['it is bound', declared.bind(undefined)],
-    ['it is of the runtime', console.log],
-    ['it evaluates text', (packets: unknown[]) => [packets.length, 'eval']],
-    [
-      'its name is written otherwise',
-      new Function('return packets => [packets.length, p\\u0061ckets]')() as () => void,
-    ],
-    ['it is a proxy', new Proxy((packets: unknown[]) => packets.length, {})],
-  ])('but not when %s', (_, handler) => expect(onlyCounts(handler as (packets: never) => unknown)).toBe(false));
 });
 
 describe('the memory of chunks', () => {

@@ -4,7 +4,6 @@ import { PacketBatch } from '../batch.ts';
 import type { BacklogOptions } from '../config.ts';
 import type { Packet } from '../packet.ts';
 import type { Loss, Receiver } from '../reader.ts';
-import { onlyCounts } from './counting.ts';
 
 /** Packets that wait to be taken, and the policy for too many of them. */
 export class Backlog {
@@ -198,9 +197,8 @@ export class Delivery implements Receiver {
   }
 
   onBatch(handler: BatchHandler): () => void {
-    const counts = onlyCounts(handler);
     // Its own consumer for each call: the same function given twice is two handlers.
-    const take = (batch: PacketBatch) => call(handler, counts ? new Array<Packet>(batch.length) : batch.packets());
+    const take = (batch: PacketBatch) => call(handler, batch.packets());
     return this.attach({ take, busy: false, dropped: 0 }).detach;
   }
 
