@@ -262,6 +262,23 @@ kernelSuite('Iptables', () => {
       `-A INPUT -m set --match-set ${'a'.repeat(32)} src`,
       '-A INPUT -m set --match-set netsteer-6 src',
       '-A INPUT -m set --return-nomatch',
+      '-A INPUT -j SET --add-set netsteer-a src,dst --exist --timeout 60',
+      '-A INPUT -j SET --del-set netsteer-b dst --add-set netsteer-a src,src',
+      '-t mangle -A FORWARD -j SET --map-set netsteer-b src --map-prio --map-mark',
+      '-A INPUT -j SET',
+      '-A INPUT -j SET --exist',
+      '-A INPUT -j SET --del-set netsteer-b src --exist',
+      '-A INPUT -j SET --del-set netsteer-b src --timeout 5',
+      '-A INPUT -j SET --add-set netsteer-a src,dst --timeout x',
+      '-A INPUT -j SET --add-set netsteer-a src,dst --timeout 4294967295',
+      '-A INPUT -j SET --add-set netsteer-a src,dst --add-set netsteer-b src',
+      '-A INPUT -j SET --add-set netsteer-a',
+      '-A INPUT -j SET --add-set netsteer-a --exist',
+      '-A INPUT -j SET --map-set netsteer-b src',
+      '-A INPUT -j SET --add-set netsteer-a src,dst --map-queue',
+      '-A INPUT -j SET ! --add-set netsteer-a src,dst',
+      '-A INPUT -j SET --add-set none src',
+      '-A INPUT -j SET --add-set netsteer-b src ! --exist ! --timeout 7',
     ];
     for (const where of [netns, other]) {
       // Sets have numbers of their own in each namespace: here those of the names differ.
@@ -293,8 +310,8 @@ kernelSuite('Iptables', () => {
     const many = `*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n${lines.join('\n')}\nCOMMIT\n`;
     if (text.includes('netsteer-a')) {
       await ipt.ipv4.restore(many);
-      expect(await ipt.ipv4.save()).toBe(many);
-      expect(saved(netns, 'ipv4')).toBe(many);
+      expect(await ipt.ipv4.save({ table: 'filter' })).toBe(many);
+      expect(saved(netns, 'ipv4')).toContain(many);
     }
   });
 });

@@ -1,54 +1,14 @@
 import * as C from '../../linux/ip_set.ts';
-import type { Info } from '../../nf_tables/xt/layout.ts';
-import { type ExtensionRow, type Flag, incomplete, type OptionPlace, type OptionRow, refused } from '../extension.ts';
+import { type ExtensionRow, type Flag, incomplete, type OptionRow, refused } from '../extension.ts';
+import { bit, namedSet } from '../set-words.ts';
 import { parseBig } from '../values.ts';
 
 /* The match set: elements of ipset. */
 
-const numberIn = (info: Info, key: string): number => (info[key] as number | undefined) ?? 0;
-
-const bit = (key: string, value: number): Flag => ({
-  set(info) {
-    info[key] = numberIn(info, key) | value;
-  },
-  has: info => (numberIn(info, key) & value) !== 0,
-});
-
-/** Which address or port of a packet each part of an element is compared with: `src,dst`. */
-function parseSides(info: Info, text: string, place: OptionPlace): void {
-  const sides = text.split(',');
-  for (const [i, side] of sides.slice(0, C.IPSET_DIM_MAX).entries()) {
-    if (side.startsWith('src')) bit('sides', 1 << (i + 1)).set(info);
-    else if (!side.startsWith('dst'))
-      throw refused(place, "You must spefify (the comma separated list of) 'src' or 'dst'.");
-  }
-  if (sides.length > C.IPSET_DIM_MAX) throw refused(place, `Can't be more src/dst options than ${C.IPSET_DIM_MAX}.`);
-  info.dimensions = sides.length;
-}
-
-const printSides = (info: Info): string =>
-  Array.from({ length: numberIn(info, 'dimensions') }, (_, i) =>
-    bit('sides', 1 << (i + 1)).has(info) ? 'src' : 'dst',
-  ).join(',');
-
 const matchSet: OptionRow = {
   name: 'match-set',
   aliases: ['set'],
-  value: {
-    words: 2,
-    parse(info, [name, sides], place) {
-      const longest = C.IPSET_MAXNAMELEN - 1;
-      if (Buffer.byteLength(name!) > longest)
-        throw refused(place, `setname \`${name}' too long, max ${longest} characters.`);
-      if (place.sets === undefined) throw refused(place, `Set ${name} doesn't exist.\n`);
-      info.index = place.sets.index(name!, place.family);
-      parseSides(info, sides!, place);
-    },
-    print(info, { sets }) {
-      const index = numberIn(info, 'index');
-      return `${sets?.name(index) ?? index} ${printSides(info)}`;
-    },
-  },
+  value: namedSet({ index: 'index', dimensions: 'dimensions', sides: 'sides' }),
   invert: bit('sides', 1),
 };
 

@@ -2,6 +2,7 @@ import type { ExtensionRow } from '../extension.ts';
 import { HEADER_TARGETS } from './headers.ts';
 import { MARK_TARGETS } from './marks.ts';
 import { NAT_TARGETS } from './nat.ts';
+import { SET_TARGETS } from './sets.ts';
 import { STATE_TARGETS } from './state.ts';
 import { VERDICT_TARGETS } from './verdicts.ts';
 
@@ -12,4 +13,5 @@ export const targetRows = (): readonly ExtensionRow[] => [
   ...MARK_TARGETS,
   ...HEADER_TARGETS,
   ...STATE_TARGETS,
+  ...SET_TARGETS,
 ];

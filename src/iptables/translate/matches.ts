@@ -1,3 +1,4 @@
+import { IPPROTO_TCP } from '../../linux/in.ts';
 import type { Statement } from '../../nft/statements/registry.ts';
 import { MH_NAMES } from '../list/matches.ts';
 import type { Shown } from '../list/shown.ts';
@@ -20,8 +21,6 @@ import {
 import { dccp, dport, ICMP, ICMP6, icmp, sctp, sport, tcp } from './transport.ts';
 
 /* Matches of iptables in nft's words. */
-
-const IPPROTO_TCP = 6;
 
 /** The header that ports are in: without -p it is that of TCP, as iptables-translate has it. */
 const protocolOf = ({ at: { names, protocol } }: Shown): string =>
