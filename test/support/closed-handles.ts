@@ -87,6 +87,7 @@ const nftables: HandleTable = {
     tables: handle => handle.tables(),
     chains: handle => handle.chains(),
     rules: handle => handle.rules(),
+    eachRule: handle => handle.eachRule(),
     sets: handle => handle.sets(),
     objects: handle => handle.objects(),
     flowtables: handle => handle.flowtables(),
