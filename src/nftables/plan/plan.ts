@@ -192,7 +192,7 @@ export function* planInParts(
   if (scope !== undefined) for (const key of unnameable) if (!scope.isWhole(key)) unnameable.delete(key);
   let asked: { family: Family; table: string; isIn: boolean } | undefined;
   const isInOwned = ({ family, table, name = '' }: { family: Family; table: string; name?: unknown }) => {
-    if (asked?.table !== table || asked.family !== family) {
+    if (asked === undefined || asked.table !== table || asked.family !== family) {
       const key = tableKey({ family, name: table });
       asked = { family, table, isIn: ownedKeys.has(key) && isInScope(key) && !unnameable.has(key) };
     }
