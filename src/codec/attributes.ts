@@ -1,6 +1,7 @@
 import { DecodeError, noField, type Path, rangeError, typeError, within } from '../errors.ts';
 import { type Framing, NETLINK_FRAMING } from './framing.ts';
-import { type Field, partialRows, type Schema, type ShapeOf, type UnknownAttribute } from './rows.ts';
+import type { Field, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
+import { partialRows, type Rows } from './schema.ts';
 import type { Context, Type } from './types.ts';
 import * as types from './types.ts';
 import { type Fields, keep, readItem, sortUnknown } from './unknown.ts';
@@ -31,16 +32,6 @@ export interface TableOptions {
   before?: (value: Readonly<Fields>) => Readonly<Fields>;
   /** Further facts, for the code that declares the table. */
   facets?: object;
-}
-
-/** What a table works with, from its schema. */
-interface Rows {
-  readonly fields: readonly Field[];
-  readonly byNumber: readonly (Field | undefined)[];
-  /** The bit of each key's field; 0 for fields of the header. */
-  readonly bits: ReadonlyMap<string, number>;
-  /** The bits of the fields that must be there. */
-  readonly required: number;
 }
 
 /**

@@ -221,12 +221,3 @@ export interface Field {
   /** Further facts, for the code that declares the table. */
   readonly facets: Facets | undefined;
 }
-
-/** The rows of a table in which none is required. */
-export function partialRows(fields: readonly Field[]): Schema {
-  const rows = fields.map(({ key, number, type, need, facets }) => {
-    const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need, facets };
-    return [key, row] as const;
-  });
-  return Object.fromEntries(rows);
-}

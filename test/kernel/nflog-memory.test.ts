@@ -1,3 +1,4 @@
+import { createWriteStream } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { NetNs } from '../../src/netns/index.ts';
 import type { Nflog } from '../../src/nflog/index.ts';
@@ -42,18 +43,15 @@ kernelSuite('the memory of packets', () => {
     return packet!;
   }
 
-  it('is read over by a handler that only counts, around packets that are kept', async () => {
+  it('is read over by files, around packets that are kept', async () => {
     const first = await one();
     const bytes = Buffer.from(first.payload);
-    let count = 0;
-    const stop = log.onBatch(packets => {
-      count += packets.length;
-    });
+    const capture = log.toPcap(createWriteStream('/dev/null'));
     await flooded(PACKETS);
-    stop();
-    expect(count).toBe(PACKETS);
+    await capture.end();
     const last = await one();
-    expect(last.payload.buffer).toBe(first.payload.buffer);
+    // Compared here: a difference of such buffers takes minutes to print.
+    expect(last.payload.buffer === first.payload.buffer).toBe(true);
     expect(Buffer.from(first.payload).equals(bytes)).toBe(true);
     expect(last.sequence).toBe(first.sequence! + PACKETS + 1);
   });

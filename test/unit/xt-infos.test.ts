@@ -9,12 +9,19 @@ import { PROTOCOL_MATCH_LAYOUTS } from '../../src/nf_tables/xt/protocol-matches.
 import { STATE_MATCH_LAYOUTS } from '../../src/nf_tables/xt/state-matches.ts';
 import type { XtMatch, XtTarget } from '../../src/nftables/index.ts';
 
-const TEXT = readFileSync(new URL('../../src/nf_tables/xt/infos.ts', import.meta.url), 'utf8');
+const TEXT = ['infos', 'header-infos', 'match-infos']
+  .map(file => readFileSync(new URL(`../../src/nf_tables/xt/${file}.ts`, import.meta.url), 'utf8'))
+  .join('');
+const INTERFACES = { Match: ['HeaderMatchInfos', 'OtherMatchInfos'], Target: ['MoreTargetInfos'] };
 
 /** The keys that the type of one structure spells. A row may name an interface that others share. */
 function keysOf(kind: 'Match' | 'Target', name: string): string[] {
-  const rows = TEXT.slice(TEXT.indexOf(`interface More${kind}Infos`)).split('\n}\n', 1)[0]!;
-  const row = new RegExp(`\\n  ${name}: (?:([A-Z]\\w+);|([^]*?;)(?=\\n  (?:\\w+:|/\\*\\*)|\\n$))`).exec(`${rows}\n`);
+  const rows = INTERFACES[kind]
+    .map(each => TEXT.slice(TEXT.indexOf(`interface ${each} {`)).split('\n}\n', 1)[0]!)
+    .join('\n');
+  const row = new RegExp(`\\n  ${name}: (?:([A-Z]\\w+);|([^]*?;)(?=\\n  (?:\\w+:|/\\*\\*)|\\nexport |\\n$))`).exec(
+    `${rows}\n`,
+  );
   if (row === null) return [];
   const body = row[1] === undefined ? row[2]! : TEXT.slice(TEXT.indexOf(`interface ${row[1]} {`)).split('\n}\n', 1)[0]!;
   return [...body.matchAll(/[{;\s](\w+)\??:/g)].map(([, key]) => key!);

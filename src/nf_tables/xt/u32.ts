@@ -13,12 +13,15 @@ const OPERATIONS = ['and', 'left', 'right', 'at'] as const;
 export interface U32Step {
   /** Of the first step none. */
   operation?: (typeof OPERATIONS)[number];
+  /** What the operation takes: an offset, a mask, or a number of bits. */
   number: number;
 }
 
 /** A number of the packet, and the ranges that it may be in. */
 export interface U32Test {
+  /** How the number is read of the packet. */
   steps: U32Step[];
+  /** It must be in one of these. */
   ranges: [first: number, last: number][];
 }
 
