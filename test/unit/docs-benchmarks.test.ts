@@ -45,11 +45,14 @@ test('every benchmark has run, or the page says why it could not', () => {
       'ipvs',
       'nftables',
       'compile',
+      'parse',
       'nflog',
       'conntrack',
       'fleet',
       'update',
+      'reconcile',
       'dataplane',
+      'start',
     ]),
   );
 });
