@@ -6,11 +6,11 @@ import {
   type CommandName,
   GENERAL,
   type GeneralOption,
-  illegalOption,
   letterOf,
   optionByLetter,
   optionByName,
   RULE_COMMANDS,
+  refuseIllegal,
 } from './general-options.ts';
 import { type Found, finished, type Instance, LoadedExtensions } from './loaded-extensions.ts';
 import type { IptablesCounters, IptablesRule } from './model.ts';
@@ -491,9 +491,7 @@ class ArgumentParser {
       });
     }
     const commands: CommandName[] = command.zero ? [command.command, 'zero'] : [command.command];
-    const illegal = illegalOption(this.#seen, commands, command.number !== undefined);
-    if (illegal !== undefined)
-      throw new IptablesError(`Illegal option \`-${illegal}' with this command`, { argument: `-${illegal}` });
+    refuseIllegal(this.#seen, commands, command.number !== undefined);
     if (chain !== undefined) refuseLongName(chain);
     if (RULE_COMMANDS.has(command.command)) refuseInterfaces(rule);
     return command;

@@ -1,3 +1,5 @@
+import { IptablesError } from './error.ts';
+
 /* The options of iptables itself: those of no extension. */
 
 /** What a command does. */
@@ -105,16 +107,14 @@ const ALLOWED: Readonly<Partial<Record<CommandName, string>>> = {
 /** Those of the other commands, and of -D with a number. */
 const VERBOSE = 'v';
 
-/** The first option that none of the commands takes. */
-export function illegalOption(
-  given: ReadonlySet<string>,
-  commands: readonly CommandName[],
-  byNumber: boolean,
-): string | undefined {
+/** @throws IptablesError an option was given that none of the commands takes */
+export function refuseIllegal(given: ReadonlySet<string>, commands: readonly CommandName[], byNumber: boolean): void {
   const allowed = commands
     .map(command => (command === 'delete' && byNumber ? VERBOSE : (ALLOWED[command] ?? VERBOSE)))
     .join('');
-  return [...CHECKED].find(letter => given.has(letter) && !allowed.includes(letter));
+  const illegal = [...CHECKED].find(letter => given.has(letter) && !allowed.includes(letter));
+  if (illegal !== undefined)
+    throw new IptablesError(`Illegal option \`-${illegal}' with this command`, { argument: `-${illegal}` });
 }
 
 /** The commands about one rule. */

@@ -149,7 +149,7 @@ const duration = (key: string, what: string, print: (info: Info) => number): Val
   print: info => durationText(print(info)),
 });
 
-const durationText = (microseconds: number): string => {
+export const durationText = (microseconds: number): string => {
   if (microseconds >= SECOND) return `${(microseconds / SECOND).toFixed(1)}s`;
   return microseconds >= 1000 ? `${(microseconds / 1000).toFixed(1)}ms` : `${microseconds}us`;
 };
@@ -159,7 +159,6 @@ export const rateestInterval = (info: Info): number =>
   (SECOND / 4) * 2 ** (((((info.interval as number | undefined) ?? 0) << 24) >> 24) + 2);
 export const rateestAverage = (info: Info): number =>
   rateestInterval(info) * 2 ** ((info.ewmaLog as number | undefined) ?? 0);
-export { durationText };
 
 const RATEEST: ExtensionRow = {
   name: 'RATEEST',
