@@ -1,4 +1,3 @@
-import fs from 'node:fs';
 import type { NetNs } from '../netns/netns.ts';
 import { defineSettings, type Setting, type SettingDefinition, Settings } from '../netns/settings.ts';
 
@@ -171,7 +170,7 @@ export class ConntrackSettings extends Settings<typeof DEFINITIONS> {
 defineSettings(ConntrackSettings, DEFINITIONS);
 
 function whyAbsent(_name: string, netns: NetNs): string {
-  return netns.run(() => fs.existsSync('/proc/sys/net/netfilter/nf_conntrack_count'))
+  return netns.access.files.has('/proc/sys/net/netfilter/nf_conntrack_count')
     ? 'this kernel is older, or built without it'
     : 'connection tracking is not loaded (modprobe nf_conntrack), or hidden here';
 }

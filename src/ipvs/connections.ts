@@ -1,7 +1,6 @@
-import fs from 'node:fs';
-import { promisify } from 'node:util';
 import { checkObject, formatIPv4, formatIPv6, fromHex } from '../codec/index.ts';
 import { DecodeError, NetNsError, printable, typeError } from '../errors.ts';
+import type { OpenFile } from '../netns/access.ts';
 import type { NetNs } from '../netns/netns.ts';
 import { checkSignal, throwIfAborted } from '../signal.ts';
 
@@ -49,8 +48,6 @@ const FILE = '/proc/thread-self/net/ip_vs_conn';
 const READ_BYTES = 64 * 1024;
 const MAX_LINE = 2048;
 
-const read = promisify(fs.read);
-
 /**
  * Reads the connection table of a namespace, /proc/net/ip_vs_conn, line by line. The file is opened inside the namespace and stays with it. It is read
  * off the main thread, one page at a time, so that a large table neither blocks the event loop nor fills the memory. The kernel searches its place
@@ -65,17 +62,17 @@ export async function* readConnections(
   const signal = checkOptions(options);
   const { onSkipped = warn } = options;
   throwIfAborted(signal);
-  const fd = openTable(open);
+  const file = openTable(open);
   const next = async () => {
     checkOpen();
-    const page = await readPage(fd, signal);
+    const page = await readPage(file, signal);
     checkOpen();
     return page;
   };
   try {
     yield* connectionsIn(next, onSkipped);
   } finally {
-    fs.closeSync(fd);
+    file.close();
   }
 }
 
@@ -87,10 +84,10 @@ function checkOptions(options: ConnectionsOptions): AbortSignal | undefined {
   return checkSignal(signal, ['signal']);
 }
 
-function openTable(open: () => NetNs): number {
+function openTable(open: () => NetNs): OpenFile {
   const netns = open();
   try {
-    return netns.run(() => fs.openSync(FILE, 'r'));
+    return netns.access.files.open(FILE);
   } catch (error) {
     const { errno, syscall } = error as NodeJS.ErrnoException;
     if (error instanceof NetNsError || errno === undefined) throw error;
@@ -105,12 +102,12 @@ function openTable(open: () => NetNs): number {
 }
 
 /** Reads the next part of the file; '' at its end. */
-async function readPage(fd: number, signal: AbortSignal | undefined): Promise<string> {
+async function readPage(file: OpenFile, signal: AbortSignal | undefined): Promise<string> {
   throwIfAborted(signal);
-  const { bytesRead, buffer } = await read(fd, Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, null);
+  const page = await file.read(READ_BYTES);
   throwIfAborted(signal);
   // Bytes, not UTF-8: the data of an engine comes from a client.
-  return buffer.toString('latin1', 0, bytesRead);
+  return page.toString('latin1');
 }
 
 /** The connections in a text that comes in parts. */

@@ -1,4 +1,3 @@
-import fs from 'node:fs';
 import { NetNs } from '../netns/netns.ts';
 import { defineSettings, type Setting, type SettingDefinition, Settings } from '../netns/settings.ts';
 
@@ -146,22 +145,16 @@ export class IpvsSettings extends Settings<typeof DEFINITIONS> {
 defineSettings(IpvsSettings, DEFINITIONS);
 
 function whyAbsent(name: string, netns: NetNs): string {
-  if (netns.run(hasSettings)) {
+  if (hasSettings(netns)) {
     const { inUserNamespace }: SettingDefinition = DEFINITIONS[name as IpvsSettingName];
     return inUserNamespace === 'absent'
       ? 'its scheduler is not loaded, or a user namespace owns this namespace'
       : 'this kernel is older, or built without it';
   }
-  return NetNs.home().run(hasSettings)
+  return hasSettings(NetNs.home())
     ? 'before Linux 6.11 the settings are hidden in a namespace that a user namespace owns'
     : 'IPVS is not loaded (modprobe ip_vs), or hidden here';
 }
 
-/** Where the settings are hidden, their directory may be there and empty. Called inside a namespace. */
-function hasSettings(): boolean {
-  try {
-    return fs.readdirSync('/proc/sys/net/ipv4/vs/').length > 0;
-  } catch {
-    return false;
-  }
-}
+/** Where the settings are hidden, their directory may be there and empty. */
+const hasSettings = (netns: NetNs): boolean => netns.access.files.list('/proc/sys/net/ipv4/vs/').length > 0;

@@ -1,5 +1,6 @@
-import { Descriptor, type Ffi, ffi } from '../ffi/index.ts';
+import { Descriptor, type Ffi } from '../ffi/index.ts';
 import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM } from '../linux/socket.ts';
+import type { NamespaceAccess } from '../netns/access.ts';
 import type { NetNs } from '../netns/netns.ts';
 import { namespaceOf, openInside, refused } from './socket.ts';
 
@@ -12,10 +13,12 @@ import { namespaceOf, openInside, refused } from './socket.ts';
  */
 export class OptionSocket {
   readonly #ffi: Ffi;
+  readonly #access: NamespaceAccess;
   readonly #descriptor: Descriptor;
 
-  constructor(netns: NetNs, backend: Ffi = ffi()) {
+  constructor(netns: NetNs, backend: Ffi = netns.access.ffi) {
     this.#ffi = backend;
+    this.#access = netns.access;
     // A UDP socket needs no privilege to open, a raw one does.
     const fd = openInside(netns, () => backend.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (fd < 0) throw refused(fd, 'socket');
@@ -33,7 +36,7 @@ export class OptionSocket {
    * const netns = optionSocket.namespace();
    */
   namespace(): NetNs {
-    return namespaceOf(this.#ffi, this.#descriptor.fd);
+    return namespaceOf(this.#ffi, this.#access, this.#descriptor.fd);
   }
 
   /**

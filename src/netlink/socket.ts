@@ -1,5 +1,5 @@
 import { NetlinkError, StateError } from '../errors.ts';
-import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';
+import { Descriptor, type Ffi, type Watch } from '../ffi/index.ts';
 import { IFNAMSIZ } from '../linux/if.ts';
 import { NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_NETFILTER } from '../linux/netlink.ts';
 import {
@@ -16,6 +16,7 @@ import {
   SOL_SOCKET,
 } from '../linux/socket.ts';
 import { SIOCGIFINDEX, SIOCGIFNAME, SIOCGSKNS } from '../linux/sockios.ts';
+import type { NamespaceAccess } from '../netns/access.ts';
 import { threadSwitcher } from '../netns/namespace-switcher.ts';
 import { NetNs } from '../netns/netns.ts';
 import { ofThread } from '../thread.ts';
@@ -52,6 +53,7 @@ export interface NetlinkSocketOptions {
 export class NetlinkSocket implements GatheringTransport {
   readonly netnsInode: number;
   readonly #ffi: Ffi;
+  readonly #access: NamespaceAccess;
   readonly #descriptor: Descriptor;
   #watch: Watch | undefined;
   /** sk_sndbuf and sk_rcvbuf as the kernel reports them, once they have been asked for. */
@@ -59,8 +61,9 @@ export class NetlinkSocket implements GatheringTransport {
   #receiveBuffer = 0;
 
   constructor(options: NetlinkSocketOptions) {
-    this.#ffi = options.ffi ?? ffi();
     const netns = options.netns ?? NetNs.home();
+    this.#access = netns.access;
+    this.#ffi = options.ffi ?? netns.access.ffi;
     this.netnsInode = netns.inode;
     const fd = openInside(netns, () => this.#ffi.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, options.protocol));
     if (fd < 0) throw refused(fd, 'socket');
@@ -177,7 +180,7 @@ export class NetlinkSocket implements GatheringTransport {
    * const netns = socket.namespace();
    */
   namespace(): NetNs {
-    return namespaceOf(this.#ffi, this.#descriptor.fd);
+    return namespaceOf(this.#ffi, this.#access, this.#descriptor.fd);
   }
 
   /**
@@ -320,18 +323,14 @@ function kernelAddress(): Uint8Array {
 export function openInside(netns: NetNs, open: () => number): number {
   // One that is closed is refused, even if it was home.
   void netns.descriptor;
-  return netns.equals(NetNs.home()) ? threadSwitcher().atHome(open) : netns.run(open);
+  return netns.equals(NetNs.home()) ? threadSwitcher().atHome(open) : netns.access.enter(open);
 }
 
-/** The namespace that a socket belongs to, opened anew. */
-export function namespaceOf(backend: Ffi, socket: number): NetNs {
+/** The namespace that a socket belongs to, opened anew. `access` is any namespace of that kernel. */
+export function namespaceOf(backend: Ffi, access: NamespaceAccess, socket: number): NetNs {
   const fd = backend.ioctl(socket, SIOCGSKNS, null);
   if (fd < 0) throw refused(fd, 'ioctl');
-  try {
-    return NetNs.open({ fd });
-  } finally {
-    backend.close(fd);
-  }
+  return NetNs.over(access.adopt(fd));
 }
 
 export function refused(errno: number, syscall: string): NetlinkError {

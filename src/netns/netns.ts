@@ -1,17 +1,17 @@
 import fs from 'node:fs';
 import { types } from 'node:util';
 import { NetNsError, rangeError, typeError } from '../errors.ts';
-import { Descriptor, type Ffi, ffi } from '../ffi/index.ts';
+import { type Ffi, ffi } from '../ffi/index.ts';
 import { inspected, PRINTED } from '../inspect.ts';
 import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from '../linux/fcntl.ts';
 import { NS_GET_NSTYPE } from '../linux/nsfs.ts';
 import { CLONE_NEWNET } from '../linux/sched.ts';
 import { ofThread } from '../thread.ts';
+import { KernelAccess, type NamespaceAccess } from './access.ts';
 import { fromNode } from './failure.ts';
 import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
 import { type NamespaceSwitcher, threadSwitcher } from './namespace-switcher.ts';
 import { openOfPid, openOfPidfd } from './process.ts';
-import { statOf } from './stat.ts';
 import { Sysctl } from './sysctl.ts';
 
 const CODE = 'ERR_ASYNC_IN_NETNS';
@@ -122,8 +122,7 @@ export class NetNs {
     return typeof value === 'object' && value !== null && NETNS in value;
   }
 
-  readonly #file: Descriptor | undefined;
-  readonly #fd: () => number;
+  readonly #access: NamespaceAccess;
   /** Device and inode together are a namespace's identity; the device is the same for all of them (nsfs). */
   readonly device: number;
   /** The number that `ls -l /proc/PID/ns/net` shows in brackets. */
@@ -131,20 +130,19 @@ export class NetNs {
   /** The sysctls of this namespace: `get('net.ipv4.ip_forward')`, `set(name, value)`. */
   readonly sysctl: Sysctl;
 
-  private constructor(fd: number, owned: boolean) {
-    if (typeof fd !== 'number') throw typeError([], 'NetNs.open({ pid }) or NetNs.create(), not new NetNs()', fd);
-    if (owned) {
-      const file = new Descriptor(ffi(), fd, { what: 'a network namespace' });
-      this.#file = file;
-      this.#fd = () => file.fd;
-    } else {
-      this.#fd = () => fd;
-    }
-    const { dev, ino } = statOf(fd);
-    this.device = dev;
-    this.inode = ino;
-    this.sysctl = new Sysctl(this);
+  private constructor(access: NamespaceAccess) {
+    if (typeof access?.inode !== 'number')
+      throw typeError([], 'NetNs.open({ pid }) or NetNs.create(), not new NetNs()', access);
+    this.#access = access;
+    this.device = access.device;
+    this.inode = access.inode;
+    this.sysctl = new Sysctl(access.files);
     Object.defineProperty(this, NETNS, { value: true });
+  }
+
+  /** @internal One of a kernel in memory. */
+  static over(access: NamespaceAccess): NetNs {
+    return new NetNs(access);
   }
 
   /**
@@ -157,7 +155,7 @@ export class NetNs {
    * console.log(NetNs.home().inode);
    */
   static home(): NetNs {
-    thread.home ??= new NetNs(threadSwitcher().home, false);
+    thread.home ??= new NetNs(new KernelAccess(threadSwitcher().home, false));
     return thread.home;
   }
 
@@ -196,7 +194,7 @@ export class NetNs {
    * console.log(netns.inode);
    */
   static create(): NetNs {
-    return new NetNs(threadSwitcher().create(), true);
+    return new NetNs(new KernelAccess(threadSwitcher().create(), true));
   }
 
   /**
@@ -214,12 +212,12 @@ export class NetNs {
     const fd = ffi().open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) throw new NetNsError(`${JSON.stringify(path)} cannot be opened`, { errno: fd, syscall: 'open' });
     NetNs.#check(fd, JSON.stringify(path));
-    return new NetNs(withoutMount(ffi(), threadSwitcher(), fd), true);
+    return new NetNs(new KernelAccess(withoutMount(ffi(), threadSwitcher(), fd), true));
   }
 
   static #adopt(fd: number, what: string): NetNs {
     NetNs.#check(fd, what);
-    return new NetNs(fd, true);
+    return new NetNs(new KernelAccess(fd, true));
   }
 
   /** Closes it where it is something else. */
@@ -238,12 +236,17 @@ export class NetNs {
 
   /** @internal Its number, for a call that ends before anything else can run on this thread. Throws `ERR_CLOSED`. */
   get descriptor(): number {
-    return this.#fd();
+    return this.#access.descriptor;
+  }
+
+  /** @internal How it is reached. */
+  get access(): NamespaceAccess {
+    return this.#access;
   }
 
   /** It has been closed. The home namespace never is. */
   get closed(): boolean {
-    return this.#file?.closed ?? false;
+    return this.#access.closed;
   }
 
   /**
@@ -265,8 +268,7 @@ export class NetNs {
    */
   run<T>(inside: () => T): T {
     checkSynchronous(inside);
-    // The function may close this: its number must stay what it is until the thread is back.
-    const result = threadSwitcher().enter(this.#fd(), inside, this.#file);
+    const result = this.#access.enter(inside);
     refuseLate(result);
     return result;
   }
@@ -285,7 +287,7 @@ export class NetNs {
     // /proc/net is a link to self/net, which is the main thread's also in a Worker.
     const actual = match[1] === 'net' ? `/proc/thread-self/net/${match[2]}` : path;
     try {
-      return this.run(() => fs.readFileSync(actual, 'utf8'));
+      return this.#access.files.read(actual);
     } catch (error) {
       throw fromNode(error, path);
     }
@@ -299,7 +301,7 @@ export class NetNs {
    * NetNs.create().pin('web1');
    */
   pin(name: string): void {
-    pinName(ffi(), this.#fd(), validName(name));
+    pinName(ffi(), this.descriptor, validName(name));
   }
 
   /**
@@ -311,7 +313,7 @@ export class NetNs {
    * netns.unpin();
    */
   unpin(name?: string): void {
-    void this.#fd();
+    void this.descriptor;
     const names = name === undefined ? listNames().filter(each => this.#isNamed(each)) : [validName(name)];
     for (const each of names) unpinName(ffi(), each);
   }
@@ -332,7 +334,7 @@ export class NetNs {
    * netns.close();
    */
   close(): void {
-    void this.#file?.close();
+    void this.#access.close();
   }
 
   [Symbol.dispose](): void {
@@ -340,7 +342,7 @@ export class NetNs {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#file?.close();
+    await this.#access.close();
   }
 }
 

@@ -1,11 +1,6 @@
-import fs from 'node:fs';
 import { rangeError, show, typeError } from '../errors.ts';
+import type { NamespaceFiles } from './access.ts';
 import { fromNode } from './failure.ts';
-
-/** The part of a namespace that is used here. */
-interface Enterable {
-  run<T>(inside: () => T): T;
-}
 
 /**
  * The sysctls of one namespace. Only names under `net.` belong to a network namespace; all others are the host's and are refused.
@@ -13,11 +8,11 @@ interface Enterable {
  * netns.sysctl.set('net.ipv4.conf.all.rp_filter', 2);
  */
 export class Sysctl {
-  readonly #netns: Enterable;
+  readonly #files: NamespaceFiles;
 
   /** @internal */
-  constructor(netns: Enterable) {
-    this.#netns = netns;
+  constructor(files: NamespaceFiles) {
+    this.#files = files;
   }
 
   /**
@@ -30,7 +25,7 @@ export class Sysctl {
   get(name: string): string {
     const path = pathOf(name);
     try {
-      return this.#netns.run(() => fs.readFileSync(path, 'utf8')).trimEnd();
+      return this.#files.read(path).trimEnd();
     } catch (error) {
       throw fromNode(error, `sysctl ${name}`);
     }
@@ -51,7 +46,7 @@ export class Sysctl {
       throw typeError(['value'], 'a string, number or boolean', value);
     const text = typeof value === 'boolean' ? (value ? '1' : '0') : String(value);
     try {
-      this.#netns.run(() => fs.writeFileSync(path, text));
+      this.#files.write(path, text);
     } catch (error) {
       throw fromNode(error, `sysctl ${name} = ${show(value)}`);
     }

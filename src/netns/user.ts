@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import { ffi } from '../ffi/index.ts';
 import { NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS } from '../linux/nsfs.ts';
 import type { NetNs } from './netns.ts';
 import { statOf } from './stat.ts';
@@ -32,12 +31,13 @@ export function isInitialUser(): boolean {
 
 /** A capability in the own user namespace counts in those below it, and nowhere else. */
 export function reachOf(netns: NetNs): Reach {
-  const fd = ffi().ioctl(netns.descriptor, NS_GET_USERNS, null);
+  const { ffi } = netns.access;
+  const fd = ffi.ioctl(netns.descriptor, NS_GET_USERNS, null);
   if (fd < 0) return 'outside';
   try {
     return statOf(fd).ino === fs.statSync('/proc/thread-self/ns/user').ino ? 'own' : 'below';
   } finally {
-    ffi().close(fd);
+    ffi.close(fd);
   }
 }
 
@@ -51,20 +51,21 @@ const MAX_DEPTH = 33;
 export function makersOf(netns: NetNs): number[] {
   const makers: number[] = [];
   const uid = new Uint32Array(1);
-  let fd = ffi().ioctl(netns.descriptor, NS_GET_USERNS, null);
+  const { ffi } = netns.access;
+  let fd = ffi.ioctl(netns.descriptor, NS_GET_USERNS, null);
   for (let depth = 0; fd >= 0 && depth < MAX_DEPTH; depth++) {
     let parent = -1;
     try {
       if (statOf(fd).ino === PROC_USER_INIT_INO) return makers;
-      if (ffi().ioctl(fd, NS_GET_OWNER_UID, new Uint8Array(uid.buffer)) < 0) return makers;
+      if (ffi.ioctl(fd, NS_GET_OWNER_UID, new Uint8Array(uid.buffer)) < 0) return makers;
       makers.push(uid[0]!);
       // The kernel refuses this outside of the own user namespace.
-      parent = ffi().ioctl(fd, NS_GET_PARENT, null);
+      parent = ffi.ioctl(fd, NS_GET_PARENT, null);
     } finally {
-      ffi().close(fd);
+      ffi.close(fd);
     }
     fd = parent;
   }
-  if (fd >= 0) ffi().close(fd);
+  if (fd >= 0) ffi.close(fd);
   return makers;
 }

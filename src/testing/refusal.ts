@@ -1,0 +1,37 @@
+/** The kernel's refusal of a message: the errno, and where an extended acknowledgement points. */
+export class Refusal {
+  readonly errno: number;
+  /** Of the attribute's header, from the start of the message. */
+  readonly offset: number | undefined;
+  readonly text: string | undefined;
+
+  constructor(errno: number, offset?: number, text?: string) {
+    this.errno = errno;
+    this.offset = offset;
+    this.text = text;
+  }
+}
+
+export const EPERM = -1;
+export const ENOENT = -2;
+export const E2BIG = -7;
+export const EAGAIN = -11;
+export const EBUSY = -16;
+export const EEXIST = -17;
+export const ENODEV = -19;
+export const EINVAL = -22;
+export const ENFILE = -23;
+export const EFBIG = -27;
+export const EMLINK = -31;
+export const ERANGE = -34;
+export const ENODATA = -61;
+export const EOVERFLOW = -75;
+export const ERESTART = -85;
+export const EMSGSIZE = -90;
+export const EOPNOTSUPP = -95;
+export const EAFNOSUPPORT = -97;
+export const ENOBUFS = -105;
+
+export function refuse(errno: number, at?: { readonly offset: number }, text?: string): never {
+  throw new Refusal(errno, at?.offset, text);
+}
