@@ -15,6 +15,7 @@ export class Refusal {
 export const EPERM = -1;
 export const ENOENT = -2;
 export const E2BIG = -7;
+export const EBADF = -9;
 export const EAGAIN = -11;
 export const EBUSY = -16;
 export const EEXIST = -17;
@@ -28,10 +29,18 @@ export const ENODATA = -61;
 export const EOVERFLOW = -75;
 export const ERESTART = -85;
 export const EMSGSIZE = -90;
+export const ENOPROTOOPT = -92;
+export const EPROTONOSUPPORT = -93;
 export const EOPNOTSUPP = -95;
 export const EAFNOSUPPORT = -97;
 export const ENOBUFS = -105;
 
 export function refuse(errno: number, at?: { readonly offset: number }, text?: string): never {
   throw new Refusal(errno, at?.offset, text);
+}
+
+/** Throws an error on; a refusal that points nowhere points at the attribute from here on. */
+export function refuseAt(error: unknown, at: { readonly offset: number }): never {
+  if (!(error instanceof Refusal) || error.offset !== undefined) throw error;
+  throw new Refusal(error.errno, at.offset, error.text);
 }

@@ -1,18 +1,26 @@
 import { spawnSync } from 'node:child_process';
-import { fromHex, HOST_IS_LITTLE_ENDIAN, sourceOf } from '../../src/codec/index.ts';
+import { fromHex, sourceOf } from '../../src/codec/index.ts';
 import { NETLINK_NETFILTER, NLMSG_ERROR } from '../../src/linux/netlink.ts';
-import { Exchange, messagesIn, NetlinkSocket } from '../../src/netlink/index.ts';
+import { Exchange, messagesIn, NetlinkSocket, readAck } from '../../src/netlink/index.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { decodeMessage, encodeMessage, Nftables, type Ruleset, Transaction } from '../../src/nftables/index.ts';
 import { RecordingSocket } from './batch.ts';
 
 /** A namespace that is emptied after each case. */
 export class Place {
-  readonly netns = NetNs.create();
-  readonly #sender = new RecordingSocket({ netns: this.netns, protocol: NETLINK_NETFILTER });
-  readonly nft = new Nftables(new Exchange(this.#sender, 'nftables'));
-  readonly #socket = new NetlinkSocket({ netns: this.netns, protocol: NETLINK_NETFILTER });
+  readonly netns: NetNs;
+  readonly nft: Nftables;
+  readonly #sender: RecordingSocket;
+  readonly #socket: NetlinkSocket;
   readonly #buffer = sourceOf(new Uint8Array(128 * 1024));
+
+  /** @param netns a namespace of its own; one of the kernel by default */
+  constructor(netns = NetNs.create()) {
+    this.netns = netns;
+    this.#sender = new RecordingSocket({ netns, protocol: NETLINK_NETFILTER });
+    this.nft = new Nftables(new Exchange(this.#sender, 'nftables'));
+    this.#socket = new NetlinkSocket({ netns, protocol: NETLINK_NETFILTER });
+  }
 
   /** The batches that `nft` has sent. */
   get batches(): Uint8Array[] {
@@ -25,15 +33,24 @@ export class Place {
 
   /** Sends a recorded batch as it is; true where the kernel took all of it. */
   replay(hex: string): boolean {
+    return this.refusals(hex).length === 0;
+  }
+
+  /** Sends a recorded batch as it is. Returns what the kernel refuses: the message by its sequence number, the errno and the place. */
+  refusals(hex: string): string[] {
     const bytes = withoutGeneration(fromHex(hex)!);
     this.#socket.reserve(bytes.length, 1000);
-    if (this.#socket.send(bytes, bytes.length) < 0) return false;
-    let refused = false;
+    const sent = this.#socket.send(bytes, bytes.length);
+    if (sent < 0) return [`send: ${sent}`];
+    const refused: string[] = [];
     for (;;) {
       const length = this.#socket.receive(this.#buffer.bytes);
-      if (length < 0) return !refused;
-      for (const { type, payload } of messagesIn(this.#buffer, 0, length))
-        refused ||= type === NLMSG_ERROR && this.#buffer.view.getInt32(payload, HOST_IS_LITTLE_ENDIAN) !== 0;
+      if (length < 0) return refused;
+      for (const message of messagesIn(this.#buffer, 0, length)) {
+        if (message.type !== NLMSG_ERROR) continue;
+        const { errno, offset } = readAck(message);
+        if (errno !== 0) refused.push(`${message.sequence}: ${errno}${offset === undefined ? '' : ` at ${offset}`}`);
+      }
     }
   }
 

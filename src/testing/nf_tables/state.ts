@@ -105,7 +105,6 @@ export interface NftObject {
   readonly type: number;
   readonly handle: number;
   values: Record<string, Value>;
-  readonly raw: Uint8Array | undefined;
   state: Record<string, bigint>;
   users: number;
   readonly userdata: Uint8Array | undefined;

@@ -80,7 +80,9 @@ export class Attributes {
 
   #view(type: number, length: number): DataView | undefined {
     const bytes = this.get(type)?.bytes;
-    return bytes === undefined || bytes.length < length ? undefined : new DataView(bytes.buffer, bytes.byteOffset, length);
+    return bytes === undefined || bytes.length < length
+      ? undefined
+      : new DataView(bytes.buffer, bytes.byteOffset, length);
   }
 }
 

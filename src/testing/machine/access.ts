@@ -1,0 +1,92 @@
+import { StateError } from '../../errors.ts';
+import type { NamespaceAccess, NamespaceFiles, OpenFile } from '../../netns/access.ts';
+import type { MemoryCalls } from './calls.ts';
+import type { Machine } from './machine.ts';
+
+const BEGINNING = '/proc/sys/';
+/** No file system of a real kernel has this device. */
+const DEVICE = 0x6e73;
+
+/** A namespace of a kernel in memory, by a descriptor of its calls. */
+export class MemoryAccess implements NamespaceAccess {
+  readonly device = DEVICE;
+  readonly inode: number;
+  readonly ffi: MemoryCalls;
+  readonly #machine: Machine;
+  readonly #fd: number;
+  closed = false;
+
+  constructor(machine: Machine, calls: MemoryCalls, fd: number) {
+    this.#machine = machine;
+    this.ffi = calls;
+    this.#fd = fd;
+    this.inode = calls.namespaceAt(fd)!;
+  }
+
+  get descriptor(): number {
+    if (this.closed) throw new StateError('ERR_CLOSED', 'a network namespace is closed: open another one');
+    return this.#fd;
+  }
+
+  readonly files: NamespaceFiles = {
+    read: path => this.#file(path),
+    write: (path, text) => {
+      this.#file(path);
+      this.#machine.namespace(this.inode).sysctls.set(path.slice(BEGINNING.length), text.trim());
+    },
+    has: path => this.files.list(path).length > 0 || this.#sysctl(path) !== undefined,
+    list: path => {
+      const folder = path.slice(BEGINNING.length).replace(/\/?$/, '/');
+      const { sysctls } = this.#machine.namespace(this.inode);
+      return [...sysctls.keys()].filter(name => name.startsWith(folder)).map(name => name.slice(folder.length));
+    },
+    open: path => openText(this.#file(path)),
+  };
+
+  #sysctl(path: string): string | undefined {
+    return path.startsWith(BEGINNING)
+      ? this.#machine.namespace(this.inode).sysctls.get(path.slice(BEGINNING.length))
+      : undefined;
+  }
+
+  #file(path: string): string {
+    void this.descriptor;
+    const value = this.#sysctl(path);
+    if (value !== undefined) return `${value}\n`;
+    const content = this.#machine.file(this.inode, path);
+    if (content !== undefined) return content;
+    throw Object.assign(new Error(`ENOENT: no such file or directory, open '${path}'`), {
+      errno: -2,
+      code: 'ENOENT',
+      syscall: 'open',
+      path,
+    });
+  }
+
+  enter<T>(inside: () => T): T {
+    void this.descriptor;
+    return this.ffi.enter(this.inode, inside);
+  }
+
+  adopt(fd: number): MemoryAccess {
+    return new MemoryAccess(this.#machine, this.ffi, fd);
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    this.ffi.close(this.#fd);
+  }
+}
+
+function openText(text: string): OpenFile {
+  let rest = Buffer.from(text);
+  return {
+    read: async bytes => {
+      const part = rest.subarray(0, bytes);
+      rest = rest.subarray(bytes);
+      return part;
+    },
+    close() {},
+  };
+}

@@ -1,0 +1,154 @@
+import { UnsupportedError } from '../../errors.ts';
+import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NLM_F_ACK, NLM_F_REQUEST } from '../../linux/netlink.ts';
+import { ENOPROTOOPT, EPROTONOSUPPORT, Refusal } from '../refusal.ts';
+import { acknowledgement, type Request, requestsOf } from './netlink.ts';
+import { MemorySocket } from './socket.ts';
+import { type MachineState, type Namespace, newNamespace, type Release } from './state.ts';
+
+/** Types below this are netlink's own. */
+const NLMSG_MIN_TYPE = 0x10;
+/** 2026-01-01, in milliseconds. */
+const WALL_CLOCK_AT_BOOT = 1_767_225_600_000n;
+const FIRST_PORT = 4096;
+const FIRST_INODE = 4_026_540_000;
+
+/** Answers the requests of one protocol. A refusal is thrown. */
+export interface Family {
+  readonly protocol: number;
+  /** Takes a whole datagram instead of its messages, one by one. @returns whether it has */
+  datagram?(machine: Machine, socket: MemorySocket, datagram: Uint8Array): boolean;
+  answer(machine: Machine, socket: MemorySocket, request: Request): void;
+  /** A file under /proc that this family shows. */
+  file?(machine: Machine, namespace: Namespace, path: string): string | undefined;
+  /** A socket has been closed. */
+  closed?(machine: Machine, socket: MemorySocket): void;
+}
+
+/** Answers socket options: IPVS has some. */
+export interface OptionFamily {
+  readonly level: number;
+  set(machine: Machine, namespace: Namespace, name: number, value: Uint8Array): number;
+  get(machine: Machine, namespace: Namespace, name: number, value: Uint8Array): number;
+}
+
+/** Makes calls or operations fail. */
+export interface Fault {
+  readonly syscall: string | undefined;
+  readonly errno: number;
+  left: number;
+}
+
+/** The kernel in memory: its state, the sockets of the program, and who answers what. */
+export class Machine {
+  state: MachineState = { namespaces: new Map(), lastInode: FIRST_INODE, now: 1_000_000n };
+  readonly release: Release;
+  readonly #families: ReadonlyMap<number, Family>;
+  readonly #options: readonly OptionFamily[];
+  readonly #sockets = new Set<MemorySocket>();
+  readonly faults: Fault[] = [];
+  #port = FIRST_PORT;
+
+  constructor(release: Release, families: readonly Family[], options: readonly OptionFamily[] = []) {
+    this.release = release;
+    this.#families = new Map(families.map(family => [family.protocol, family]));
+    this.#options = options;
+  }
+
+  /** Nanoseconds since 1970: the kernel's own clock runs on from here. */
+  get wallClock(): bigint {
+    return (WALL_CLOCK_AT_BOOT + this.state.now) * 1_000_000n;
+  }
+
+  createNamespace(name: string, userNamespace: boolean): Namespace {
+    const inode = ++this.state.lastInode;
+    const namespace = newNamespace(inode, name, userNamespace);
+    this.state.namespaces.set(inode, namespace);
+    return namespace;
+  }
+
+  namespace(inode: number): Namespace {
+    const namespace = this.state.namespaces.get(inode);
+    if (namespace === undefined) throw new Error(`the kernel in memory has no namespace ${inode}`);
+    return namespace;
+  }
+
+  /** A file of /proc that is no sysctl; undefined where the kernel has none of that path. */
+  file(inode: number, path: string): string | undefined {
+    const namespace = this.namespace(inode);
+    for (const family of this.#families.values()) {
+      const content = family.file?.(this, namespace, path);
+      if (content !== undefined) return content;
+    }
+    return undefined;
+  }
+
+  /** What this kernel would have to guess. */
+  notModelled(feature: string): never {
+    throw new UnsupportedError(feature, undefined, 'the kernel in memory does not model it');
+  }
+
+  /** The errno with which a call of the program fails; 0 where it does not. */
+  faultOf(syscall: string): number {
+    const fault = this.faults.find(each => each.left > 0 && each.syscall === syscall);
+    if (fault === undefined) return 0;
+    fault.left--;
+    return fault.errno;
+  }
+
+  openSocket(protocol: number, namespace: number): MemorySocket | number {
+    const known =
+      [NETLINK_ROUTE, NETLINK_NETFILTER, NETLINK_GENERIC].includes(protocol) && this.#families.has(protocol);
+    if (!known) return EPROTONOSUPPORT;
+    const socket = new MemorySocket(protocol, namespace, ++this.#port);
+    this.#sockets.add(socket);
+    return socket;
+  }
+
+  closeSocket(socket: MemorySocket): void {
+    socket.closed = true;
+    this.#sockets.delete(socket);
+    this.#families.get(socket.protocol)?.closed?.(this, socket);
+  }
+
+  /** What the program has sent, answered before this returns (netlink_rcv_skb). */
+  request(socket: MemorySocket, datagram: Uint8Array): void {
+    const family = this.#families.get(socket.protocol)!;
+    if (family.datagram?.(this, socket, datagram)) return;
+    for (const request of requestsOf(datagram, socket.port)) {
+      let refusal: Refusal | undefined;
+      if ((request.flags & NLM_F_REQUEST) !== 0 && request.type >= NLMSG_MIN_TYPE) {
+        try {
+          family.answer(this, socket, request);
+        } catch (error) {
+          if (!(error instanceof Refusal)) throw error;
+          refusal = error;
+        }
+      }
+      if (refusal !== undefined || (request.flags & NLM_F_ACK) !== 0)
+        socket.deliver(acknowledgement(socket, request, refusal));
+    }
+  }
+
+  /** Tells all that listen to a group in a namespace. */
+  multicast(namespace: Namespace, protocol: number, group: number, datagram: Uint8Array, but?: MemorySocket): void {
+    for (const socket of this.#sockets) {
+      const listens = socket.namespace === namespace.inode && socket.protocol === protocol && socket.groups.has(group);
+      if (listens && socket !== but) socket.deliver(datagram);
+    }
+  }
+
+  listens(namespace: Namespace, protocol: number, group: number): boolean {
+    for (const socket of this.#sockets)
+      if (socket.namespace === namespace.inode && socket.protocol === protocol && socket.groups.has(group)) return true;
+    return false;
+  }
+
+  setOption(namespace: number, level: number, name: number, value: Uint8Array): number {
+    const family = this.#options.find(each => each.level === level);
+    return family?.set(this, this.namespace(namespace), name, value) ?? ENOPROTOOPT;
+  }
+  getOption(namespace: number, level: number, name: number, value: Uint8Array): number {
+    const family = this.#options.find(each => each.level === level);
+    return family?.get(this, this.namespace(namespace), name, value) ?? ENOPROTOOPT;
+  }
+}

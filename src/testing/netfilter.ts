@@ -1,0 +1,23 @@
+import { NETLINK_NETFILTER } from '../linux/netlink.ts';
+import { NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES } from '../linux/nfnetlink.ts';
+import type { Family } from './machine/machine.ts';
+import * as nfTables from './nf_tables/subsystem.ts';
+import { EINVAL, refuse } from './refusal.ts';
+
+const TYPE_AT = 4;
+
+/** nfnetlink: the subsystems behind NETLINK_NETFILTER. */
+export const netfilter: Family = {
+  protocol: NETLINK_NETFILTER,
+  datagram(machine, socket, datagram) {
+    const type = datagram[TYPE_AT]! | (datagram[TYPE_AT + 1]! << 8);
+    if (datagram.length < 16 || type !== NFNL_MSG_BATCH_BEGIN) return false;
+    nfTables.answerBatch(machine, socket, datagram);
+    return true;
+  },
+  answer(machine, socket, request) {
+    if (request.type >> 8 === NFNL_SUBSYS_NFTABLES) nfTables.answer(machine, socket, request);
+    else refuse(EINVAL);
+  },
+  closed: nfTables.closed,
+};

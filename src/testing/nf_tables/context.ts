@@ -1,0 +1,121 @@
+import type { Request } from '../machine/netlink.ts';
+import type { Namespace } from '../machine/state.ts';
+import { EINVAL, ENODATA, ERANGE, refuse } from '../refusal.ts';
+import type { Attribute, Attributes } from '../wire/attributes.ts';
+import type { Engine } from './expressions/type.ts';
+import type { Chain, NftSet, Rule, Table } from './state.ts';
+
+/** The words of the register file: 0 to 3 hold the verdict, 4 to 19 values. */
+const WORDS = 20;
+export const VERDICT = 0;
+
+/** What is true while one message of a batch is carried out. */
+export interface Work {
+  readonly engine: Engine;
+  readonly namespace: Namespace;
+  readonly request: Request;
+  /** Of the nfgenmsg. */
+  readonly family: number;
+  readonly attributes: Attributes;
+  readonly batch: Batch;
+}
+
+/** What has been done by the messages of a batch. */
+export interface Batch {
+  /** Taken back in the opposite order if the batch fails. */
+  readonly undo: (() => void)[];
+  /** What is told when the batch has been carried out. */
+  readonly events: { readonly report: boolean; readonly build: () => Uint8Array }[];
+  /** Ids of objects that this batch has made, the newest last. */
+  readonly sets: { id: number; set: NftSet }[];
+  readonly chains: Map<number, Chain>;
+  readonly rules: Map<number, Rule>;
+  /** Tables whose jumps and hooks have to be validated. */
+  readonly toValidate: Set<Table>;
+  /** Sets that were made in it and are anonymous: each must be bound at the end. */
+  readonly anonymous: Set<NftSet>;
+  readonly bindings: Set<Chain>;
+  /** Tables that were put to sleep or woken: once in a batch. */
+  readonly dormant: Set<Table>;
+  /** Sets whose elements have been kept as they were. */
+  readonly kept: Set<NftSet>;
+  /** Objects that were changed: none leaves the generation as it is. */
+  changes: number;
+}
+
+export const newBatch = (): Batch => ({
+  undo: [],
+  events: [],
+  sets: [],
+  chains: new Map(),
+  rules: new Map(),
+  toValidate: new Set(),
+  anonymous: new Set(),
+  bindings: new Set(),
+  dormant: new Set(),
+  kept: new Set(),
+  changes: 0,
+});
+
+/** What an expression may refer to, and which registers hold something by now. */
+export interface RuleContext {
+  readonly work: Work;
+  readonly table: Table;
+  /** Undefined for the expressions of sets and elements. */
+  readonly chain: Chain | undefined;
+  /** One bit a word. */
+  written: number;
+  /** An expression about the packet inside of a tunnel's is read. */
+  isInner?: boolean;
+}
+
+/** The attribute, which the kernel wants. */
+export function needed(attributes: Attributes | undefined, type: number): Attribute {
+  const attribute = attributes?.get(type);
+  return attribute ?? refuse(EINVAL);
+}
+
+export function neededU32(attributes: Attributes | undefined, type: number): number {
+  needed(attributes, type);
+  return attributes!.u32be(type) ?? refuse(ERANGE);
+}
+
+/** nft_parse_u32_check: a number of 32 bits that must fit fewer. */
+export function limited(value: number, most: number): number {
+  return value > most ? refuse(ERANGE) : value;
+}
+
+function wordOf(register: number): number {
+  if (register <= 4) return register * 4;
+  if (register >= 8 && register <= 23) return register - 4;
+  return refuse(ERANGE);
+}
+
+const bits = (word: number, length: number): number => ((1 << Math.ceil(length / 4)) - 1) << word;
+
+function checkSpan(word: number, length: number): void {
+  if (word < 4 || length === 0) refuse(EINVAL);
+  if (word * 4 + length > WORDS * 4) refuse(ERANGE);
+}
+
+/** nft_parse_register_load: the first word of a register that is read. */
+export function source(context: RuleContext, register: number, length: number): number {
+  const word = wordOf(register);
+  checkSpan(word, length);
+  // Before 6.12 nobody looked whether something had been written.
+  const { version } = context.work.engine.release;
+  const checked = version[0] > 6 || version[1] >= 12;
+  if (checked && context.chain !== undefined && (bits(word, length) & ~context.written) !== 0) refuse(ENODATA);
+  return word;
+}
+
+/** nft_parse_register_store, of a value. */
+export function target(context: RuleContext, register: number, length: number): number {
+  const word = wordOf(register);
+  checkSpan(word, length);
+  context.written |= bits(word, length);
+  return word;
+}
+
+/** The number by which a word is dumped. */
+export const registerOf = (word: number): number => (word % 4 === 0 ? word / 4 : word + 4);

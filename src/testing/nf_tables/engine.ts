@@ -1,0 +1,30 @@
+import type { Machine } from '../machine/machine.ts';
+import { EXPRESSIONS, readExpression, writeExpression } from './expressions/index.ts';
+import type { Engine } from './expressions/type.ts';
+import { takeObject } from './objects.ts';
+
+/** The kernel around the expressions of a machine: what they need of clock, tables of routes and connections, and logs. */
+export function engineOf(machine: Machine): Engine {
+  const engine: Engine = {
+    release: machine.release,
+    get now() {
+      return machine.state.now;
+    },
+    get wallClock() {
+      return machine.wallClock;
+    },
+    notModelled: feature => machine.notModelled(feature),
+    read: readExpression,
+    write: (expression, writer) => writeExpression(expression, writer, engine),
+    run: (expression, run) => EXPRESSIONS.get(expression.name)!.run(expression, run),
+    take: takeObject,
+    fib: () => machine.notModelled('fib'),
+    ct: () => machine.notModelled('ct'),
+    untrack: () => machine.notModelled('notrack'),
+    nat: () => machine.notModelled('nat'),
+    reject: () => machine.notModelled('reject'),
+    log: () => machine.notModelled('log'),
+    copy: () => machine.notModelled('dup'),
+  };
+  return engine;
+}

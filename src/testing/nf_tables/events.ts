@@ -1,0 +1,186 @@
+import {
+  NETLINK_NETFILTER,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  NLM_F_ECHO,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+} from '../../linux/netlink.ts';
+import * as Nft from '../../linux/nf_tables.ts';
+import { NFNLGRP_NFTABLES } from '../../linux/nfnetlink.ts';
+import type { Machine } from '../machine/machine.ts';
+import type { Request } from '../machine/netlink.ts';
+import type { MemorySocket } from '../machine/socket.ts';
+import { isSince, type Namespace } from '../machine/state.ts';
+import type { Writer } from '../wire/attributes.ts';
+import { writeChain } from './chains.ts';
+import type { Batch, Work } from './context.ts';
+import { type ElementChange, writeElement } from './elements.ts';
+import type { Engine } from './expressions/type.ts';
+import { writeFlowtable } from './flowtables.ts';
+import { nftMessage } from './message.ts';
+import { writeObject } from './objects.ts';
+import { writeRule } from './rules.ts';
+import { writeSet } from './sets.ts';
+import type { Chain, Flowtable, NftObject, NftSet, Rule, Table } from './state.ts';
+import { useOf, writeTable } from './tables.ts';
+
+/** Events fill datagrams of at most so many bytes (NLMSG_GOODSIZE). */
+const DATAGRAM = 3776;
+/** Up to 6.12 objects are told whole when they go. */
+const SHORT_DELETIONS = [6, 13] as const;
+/** Up to 6.1 the order of attributes was another one. */
+export const NEW_ORDER = [6, 3] as const;
+
+/** Records what a message has done: an event, and that something has changed. */
+function record(
+  work: Work,
+  type: number,
+  flags: number,
+  family: number,
+  body: (writer: Writer) => void,
+  sequence = work.request.sequence,
+): void {
+  const { batch, namespace, request } = work;
+  batch.changes++;
+  batch.events.push({
+    report: (request.flags & NLM_F_ECHO) !== 0,
+    build: () => nftMessage(namespace.nfTables, { type, flags, sequence, port: request.port, family }, body),
+  });
+}
+
+const created = ({ request }: Work): number => request.flags & (NLM_F_CREATE | NLM_F_EXCL);
+const isOld = ({ release }: Engine): boolean => !isSince(release, NEW_ORDER);
+const isShort = ({ release }: Engine): boolean => isSince(release, SHORT_DELETIONS);
+
+export function tableEvent(work: Work, type: number, table: Table): void {
+  const { engine } = work;
+  record(work, type, type === Nft.NFT_MSG_NEWTABLE ? created(work) : 0, table.family, writer => {
+    if (type === Nft.NFT_MSG_NEWTABLE || !isShort(engine)) writeTable(writer, table, isOld(engine));
+    else {
+      writer.text(Nft.NFTA_TABLE_NAME, table.name);
+      writer.u32be(Nft.NFTA_TABLE_USE, useOf(table));
+      writer.u64be(Nft.NFTA_TABLE_HANDLE, BigInt(table.handle));
+    }
+  });
+}
+
+export function chainEvent(work: Work, type: number, chain: Chain): void {
+  const { engine } = work;
+  record(work, type, type === Nft.NFT_MSG_NEWCHAIN ? created(work) : 0, chain.table.family, writer => {
+    if (type === Nft.NFT_MSG_NEWCHAIN || !isShort(engine)) writeChain(writer, chain, isOld(engine));
+    else {
+      writer.text(Nft.NFTA_CHAIN_TABLE, chain.table.name);
+      writer.text(Nft.NFTA_CHAIN_NAME, chain.name);
+      writer.u64be(Nft.NFTA_CHAIN_HANDLE, BigInt(chain.handle));
+    }
+  });
+}
+
+export function ruleEvent(work: Work, type: number, chain: Chain, rule: Rule): void {
+  const isNew = type === Nft.NFT_MSG_NEWRULE;
+  const appended = (work.request.flags & (NLM_F_APPEND | NLM_F_REPLACE)) !== 0 ? NLM_F_APPEND : 0;
+  record(work, type, isNew ? created(work) | appended : 0, chain.table.family, writer => {
+    const at = chain.rules.indexOf(rule);
+    // Only a rule between two others has the one before it told.
+    const before = isNew && at > 0 && at < chain.rules.length - 1 ? chain.rules[at - 1] : undefined;
+    writeRule(writer, chain, rule, work.engine, before);
+  });
+}
+
+export function setEvent(work: Work, type: number, set: NftSet): void {
+  const { engine } = work;
+  record(work, type, type === Nft.NFT_MSG_NEWSET ? created(work) : 0, set.table.family, writer => {
+    if (type === Nft.NFT_MSG_NEWSET || !isShort(engine)) writeSet(writer, set, engine);
+    else {
+      writer.text(Nft.NFTA_SET_TABLE, set.table.name);
+      writer.text(Nft.NFTA_SET_NAME, set.name);
+      writer.u64be(Nft.NFTA_SET_HANDLE, BigInt(set.handle));
+    }
+  });
+}
+
+/** One message an element, without a sequence number. */
+export function elementEvents(work: Work, type: number, { set, elements }: ElementChange): void {
+  for (const element of elements)
+    record(
+      work,
+      type,
+      created(work),
+      set.table.family,
+      writer => {
+        writer.text(Nft.NFTA_SET_ELEM_LIST_TABLE, set.table.name);
+        writer.text(Nft.NFTA_SET_ELEM_LIST_SET, set.name);
+        writer.nest(Nft.NFTA_SET_ELEM_LIST_ELEMENTS, () =>
+          writer.nest(Nft.NFTA_LIST_ELEM, () => writeElement(writer, set, element, work.engine)),
+        );
+      },
+      0,
+    );
+}
+
+export function objectEvent(work: Work, type: number, object: NftObject): void {
+  const { engine } = work;
+  record(work, type, type === Nft.NFT_MSG_NEWOBJ ? created(work) : 0, object.table.family, writer => {
+    if (type === Nft.NFT_MSG_NEWOBJ || !isShort(engine)) writeObject(writer, object, engine, isOld(engine));
+    else {
+      writer.text(Nft.NFTA_OBJ_TABLE, object.table.name);
+      writer.text(Nft.NFTA_OBJ_NAME, object.name);
+      writer.u32be(Nft.NFTA_OBJ_TYPE, object.type);
+      writer.u64be(Nft.NFTA_OBJ_HANDLE, BigInt(object.handle));
+    }
+  });
+}
+
+export function flowtableEvent(work: Work, type: number, flowtable: Flowtable): void {
+  record(work, type, type === Nft.NFT_MSG_NEWFLOWTABLE ? created(work) : 0, flowtable.table.family, writer =>
+    writeFlowtable(writer, flowtable),
+  );
+}
+
+/** Tells a batch that has been carried out: its events in few datagrams, then the generation alone. */
+export function tell(machine: Machine, namespace: Namespace, socket: MemorySocket, first: Request, batch: Batch): void {
+  if (batch.changes === 0) return;
+  const send = (datagram: Uint8Array, report: boolean) => {
+    machine.multicast(namespace, NETLINK_NETFILTER, NFNLGRP_NFTABLES, datagram, socket);
+    if (report) socket.deliver(datagram);
+    else if (socket.groups.has(NFNLGRP_NFTABLES)) socket.deliver(datagram);
+  };
+  const listens = machine.listens(namespace, NETLINK_NETFILTER, NFNLGRP_NFTABLES);
+  let parts: Uint8Array[] = [];
+  let length = 0;
+  let report = false;
+  const flush = () => {
+    if (parts.length > 0) send(Buffer.concat(parts), report);
+    parts = [];
+    length = 0;
+  };
+  for (const event of batch.events) {
+    if (!listens && !event.report) continue;
+    const message = event.build();
+    if (length + message.length > DATAGRAM || event.report !== report) flush();
+    ({ report } = event);
+    parts.push(message);
+    length += message.length;
+  }
+  flush();
+  const reportsGeneration = (first.flags & NLM_F_ECHO) !== 0;
+  if (listens || reportsGeneration) send(generationMessage(namespace, first), reportsGeneration);
+}
+
+export function generationMessage(namespace: Namespace, { sequence, port }: Request): Uint8Array {
+  const header = { type: Nft.NFT_MSG_NEWGEN, flags: 0, sequence, port, family: 0 };
+  return nftMessage(namespace.nfTables, header, writer => {
+    writer.u32be(Nft.NFTA_GEN_ID, namespace.nfTables.generation);
+    writer.u32be(Nft.NFTA_GEN_PROC_PID, process.pid);
+    writer.text(Nft.NFTA_GEN_PROC_NAME, 'node');
+  });
+}
+
+/** The tables of a socket that has been closed. */
+export function removeOwned({ nfTables }: Namespace, port: number): void {
+  const stay = nfTables.tables.filter(each => each.owner !== port || (each.flags & Nft.NFT_TABLE_F_PERSIST) !== 0);
+  if (stay.length === nfTables.tables.length) return;
+  nfTables.tables = stay;
+  nfTables.generation++;
+}

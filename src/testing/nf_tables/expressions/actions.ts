@@ -1,0 +1,367 @@
+import * as Nft from '../../../linux/nf_tables.ts';
+import { EAFNOSUPPORT, EINVAL, EOPNOTSUPP, ERANGE, refuse } from '../../refusal.ts';
+import type { Attributes } from '../../wire/attributes.ts';
+import { needed, neededU32, type RuleContext, source } from '../context.ts';
+import type { Value } from '../state.ts';
+import { given, type Row, writeRows } from './rows.ts';
+import { type ExpressionType, numberOf, type Reached } from './type.ts';
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const INET = 1;
+const NETDEV = 5;
+const PREROUTING = 0;
+const INPUT = 1;
+const FORWARD = 2;
+const OUTPUT = 3;
+const POSTROUTING = 4;
+/** NF_NAT_RANGE_*: addresses 1, ports 2, random 4, persistent 8, fully random 16, offset 32, netmap 64. */
+const RANGE_MAP_IPS = 1;
+const RANGE_PROTO_SPECIFIED = 2;
+const RANGE_ALL = 0x7f;
+const ADDRESS_LENGTH: Record<number, number> = { [AF_INET]: 4, [AF_INET6]: 16 };
+
+/** Two registers: where the second is absent, it is the first. */
+function pair(
+  attributes: Attributes,
+  context: RuleContext,
+  from: number,
+  to: number,
+  length: number,
+): [number, number] | undefined {
+  const first = attributes.u32be(from);
+  if (first === undefined) return undefined;
+  const word = source(context, first, length);
+  const second = attributes.u32be(to);
+  return [word, second === undefined ? word : source(context, second, length)];
+}
+
+const inNat =
+  (...hooks: number[]) =>
+  (_: unknown, { type, hook }: Reached): boolean =>
+    type === 'nat' && hooks.includes(hook);
+
+const NAT: readonly Row[] = [
+  ['type', Nft.NFTA_NAT_TYPE, 'u32'],
+  ['family', Nft.NFTA_NAT_FAMILY, 'u32'],
+  ['addressMin', Nft.NFTA_NAT_REG_ADDR_MIN, 'register'],
+  ['addressMax', Nft.NFTA_NAT_REG_ADDR_MAX, 'register'],
+  ['portMin', Nft.NFTA_NAT_REG_PROTO_MIN, 'register'],
+  ['portMax', Nft.NFTA_NAT_REG_PROTO_MAX, 'register'],
+  ['flags', Nft.NFTA_NAT_FLAGS, 'u32'],
+];
+
+const nat: ExpressionType = {
+  read(attributes, context) {
+    const hasAddress = attributes?.has(Nft.NFTA_NAT_REG_ADDR_MIN);
+    if (!attributes?.has(Nft.NFTA_NAT_TYPE) || (!hasAddress && !attributes.has(Nft.NFTA_NAT_REG_PROTO_MIN)))
+      refuse(EINVAL);
+    const type = attributes!.u32be(Nft.NFTA_NAT_TYPE)!;
+    if (type > Nft.NFT_NAT_DNAT) refuse(EOPNOTSUPP);
+    const family = neededU32(attributes, Nft.NFTA_NAT_FAMILY);
+    const ofTable = context.table.family;
+    if (ofTable !== INET && ofTable !== family) refuse(EOPNOTSUPP);
+    const length = ADDRESS_LENGTH[family];
+    if (length === undefined && hasAddress) refuse(EAFNOSUPPORT);
+    const addresses = pair(attributes!, context, Nft.NFTA_NAT_REG_ADDR_MIN, Nft.NFTA_NAT_REG_ADDR_MAX, length ?? 4);
+    const ports = pair(attributes!, context, Nft.NFTA_NAT_REG_PROTO_MIN, Nft.NFTA_NAT_REG_PROTO_MAX, 2);
+    let flags = (addresses ? RANGE_MAP_IPS : 0) | (ports ? RANGE_PROTO_SPECIFIED : 0);
+    const asked = attributes!.u32be(Nft.NFTA_NAT_FLAGS);
+    if (asked !== undefined) {
+      if ((asked & ~RANGE_ALL) !== 0) refuse(EOPNOTSUPP);
+      flags |= asked;
+    }
+    const values = {
+      type,
+      family,
+      addressMin: addresses?.[0],
+      addressMax: addresses?.[1],
+      portMin: ports?.[0],
+      portMax: ports?.[1],
+      flags,
+    };
+    return { values: given(values) };
+  },
+  write: ({ values }, writer) =>
+    writeRows(NAT, given({ ...values, flags: (values.flags as number) || undefined }), writer),
+  allows: (expression, reached) =>
+    inNat(...(numberOf(expression, 'type') === Nft.NFT_NAT_SNAT ? [POSTROUTING, INPUT] : [PREROUTING, OUTPUT]))(
+      expression,
+      reached,
+    ),
+  run: (expression, run) => run.engine.nat(expression, run),
+};
+
+const MASQ: readonly Row[] = [
+  ['flags', Nft.NFTA_MASQ_FLAGS, 'u32'],
+  ['portMin', Nft.NFTA_MASQ_REG_PROTO_MIN, 'register'],
+  ['portMax', Nft.NFTA_MASQ_REG_PROTO_MAX, 'register'],
+];
+
+const masq: ExpressionType = {
+  read(attributes, context) {
+    const flags = attributes?.u32be(Nft.NFTA_MASQ_FLAGS) ?? 0;
+    if ((flags & ~RANGE_ALL) !== 0) refuse(EINVAL);
+    const ports = attributes && pair(attributes, context, Nft.NFTA_MASQ_REG_PROTO_MIN, Nft.NFTA_MASQ_REG_PROTO_MAX, 2);
+    return { values: given({ flags, portMin: ports?.[0], portMax: ports?.[1] }) };
+  },
+  write: ({ values }, writer) =>
+    writeRows(MASQ, given({ ...values, flags: (values.flags as number) || undefined }), writer),
+  allows: inNat(POSTROUTING),
+  run: (expression, run) => run.engine.nat(expression, run),
+};
+
+const REDIR: readonly Row[] = [
+  ['portMin', Nft.NFTA_REDIR_REG_PROTO_MIN, 'register'],
+  ['portMax', Nft.NFTA_REDIR_REG_PROTO_MAX, 'register'],
+  ['flags', Nft.NFTA_REDIR_FLAGS, 'u32'],
+];
+
+const redir: ExpressionType = {
+  read(attributes, context) {
+    const ports =
+      attributes && pair(attributes, context, Nft.NFTA_REDIR_REG_PROTO_MIN, Nft.NFTA_REDIR_REG_PROTO_MAX, 2);
+    // Flags that are given stand in the place of those that the ports imply.
+    const flags = attributes?.u32be(Nft.NFTA_REDIR_FLAGS) ?? (ports ? RANGE_PROTO_SPECIFIED : 0);
+    if ((flags & ~RANGE_ALL) !== 0) refuse(EINVAL);
+    return { values: given({ portMin: ports?.[0], portMax: ports?.[1], flags }) };
+  },
+  write: ({ values }, writer) =>
+    writeRows(REDIR, given({ ...values, flags: (values.flags as number) || undefined }), writer),
+  allows: inNat(PREROUTING, OUTPUT),
+  run: (expression, run) => run.engine.nat(expression, run),
+};
+
+const REJECT: readonly Row[] = [
+  ['type', Nft.NFTA_REJECT_TYPE, 'u32'],
+  ['code', Nft.NFTA_REJECT_ICMP_CODE, 'u8'],
+];
+
+const reject: ExpressionType = {
+  read(attributes, context) {
+    const type = neededU32(attributes, Nft.NFTA_REJECT_TYPE);
+    const { family } = context.table;
+    if (family === 7) refuse(EOPNOTSUPP);
+    if (
+      type > Nft.NFT_REJECT_ICMPX_UNREACH ||
+      (type === Nft.NFT_REJECT_ICMPX_UNREACH && family !== INET && family !== NETDEV)
+    )
+      refuse(EINVAL);
+    if (type === Nft.NFT_REJECT_TCP_RST) return { values: { type } };
+    needed(attributes, Nft.NFTA_REJECT_ICMP_CODE);
+    const code = attributes!.u8(Nft.NFTA_REJECT_ICMP_CODE)!;
+    if (type === Nft.NFT_REJECT_ICMPX_UNREACH && code > Nft.NFT_REJECT_ICMPX_ADMIN_PROHIBITED) refuse(EINVAL);
+    return { values: { type, code } };
+  },
+  write: ({ values }, writer) => writeRows(REJECT, given(values), writer),
+  allows: (_, { hook, family }) =>
+    family === NETDEV
+      ? hook === 0
+      : [PREROUTING, INPUT, FORWARD, OUTPUT].includes(hook) || (family === INET && hook === 5),
+  run: ({ values }, run) => run.engine.reject(values.type as number, values.code as number | undefined, run),
+};
+
+const LOG: readonly Row[] = [
+  ['prefix', Nft.NFTA_LOG_PREFIX, 'text'],
+  ['group', Nft.NFTA_LOG_GROUP, 'u16'],
+  ['copyLength', Nft.NFTA_LOG_SNAPLEN, 'u32'],
+  ['threshold', Nft.NFTA_LOG_QTHRESHOLD, 'u16'],
+  ['level', Nft.NFTA_LOG_LEVEL, 'u32'],
+  ['flags', Nft.NFTA_LOG_FLAGS, 'u32'],
+];
+/** NF_LOG_MASK: sequence numbers, TCP options, IP options, user, and hardware addresses. */
+const LOG_FLAGS = 0x2f;
+/** NF_LOG_PREFIXLEN, with the NUL. */
+const PREFIX_LENGTH = 128;
+
+const log: ExpressionType = {
+  read(attributes) {
+    const prefixBytes = attributes?.get(Nft.NFTA_LOG_PREFIX)?.bytes;
+    if (prefixBytes !== undefined && prefixBytes.length > PREFIX_LENGTH) refuse(ERANGE);
+    const prefix = attributes?.text(Nft.NFTA_LOG_PREFIX);
+    const group = attributes?.u16be(Nft.NFTA_LOG_GROUP);
+    const level = attributes?.u32be(Nft.NFTA_LOG_LEVEL);
+    const flags = attributes?.u32be(Nft.NFTA_LOG_FLAGS);
+    if (group !== undefined) {
+      if (level !== undefined || flags !== undefined) refuse(EINVAL);
+      const copyLength = attributes!.u32be(Nft.NFTA_LOG_SNAPLEN);
+      const threshold = attributes!.u16be(Nft.NFTA_LOG_QTHRESHOLD);
+      return { values: given({ prefix, group, copyLength, threshold: threshold || undefined }) };
+    }
+    if (attributes?.has(Nft.NFTA_LOG_SNAPLEN) || attributes?.has(Nft.NFTA_LOG_QTHRESHOLD)) refuse(EINVAL);
+    if (level !== undefined && level > Nft.NFT_LOGLEVEL_AUDIT) refuse(EINVAL);
+    if (level === Nft.NFT_LOGLEVEL_AUDIT && (prefix !== undefined || flags !== undefined)) refuse(EINVAL);
+    if (flags !== undefined && (flags & ~LOG_FLAGS) !== 0) refuse(EINVAL);
+    return { values: given({ prefix, level: level ?? Nft.NFT_LOGLEVEL_WARNING, flags: flags || undefined }) };
+  },
+  write: ({ values }, writer) => writeRows(LOG, values, writer),
+  run(expression, run) {
+    if (expression.values.group !== undefined) run.engine.log(expression, run);
+    return undefined;
+  },
+};
+
+const QUEUE: readonly Row[] = [
+  ['number', Nft.NFTA_QUEUE_NUM, 'u16'],
+  ['total', Nft.NFTA_QUEUE_TOTAL, 'u16'],
+  ['flags', Nft.NFTA_QUEUE_FLAGS, 'u16'],
+  ['source', Nft.NFTA_QUEUE_SREG_QNUM, 'register'],
+];
+const NF_QUEUE = 3;
+
+const queue: ExpressionType = {
+  read(attributes, context) {
+    const number = attributes?.u16be(Nft.NFTA_QUEUE_NUM);
+    const register = attributes?.u32be(Nft.NFTA_QUEUE_SREG_QNUM);
+    if ((number === undefined) === (register === undefined)) refuse(EINVAL);
+    const flags = attributes!.u16be(Nft.NFTA_QUEUE_FLAGS) ?? 0;
+    if ((flags & ~3) !== 0) refuse(EINVAL);
+    if (register !== undefined) {
+      if ((flags & Nft.NFT_QUEUE_FLAG_CPU_FANOUT) !== 0) refuse(EOPNOTSUPP);
+      return { values: given({ source: source(context, register, 4), flags: flags || undefined }) };
+    }
+    const total = attributes!.u16be(Nft.NFTA_QUEUE_TOTAL) ?? 1;
+    if (total === 0) refuse(EINVAL);
+    if (number! + total - 1 > 0xffff) refuse(ERANGE);
+    return { values: { number: number!, total, flags } };
+  },
+  write: ({ values }, writer) => writeRows(QUEUE, values, writer),
+  run: () => ({ code: NF_QUEUE }),
+};
+
+const DUP: readonly Row[] = [
+  ['address', Nft.NFTA_DUP_SREG_ADDR, 'register'],
+  ['device', Nft.NFTA_DUP_SREG_DEV, 'register'],
+];
+
+const dup: ExpressionType = {
+  read(attributes, context) {
+    const { family } = context.table;
+    if (family === NETDEV) {
+      const device = source(context, neededU32(attributes, Nft.NFTA_DUP_SREG_DEV), 4);
+      return { values: { device } };
+    }
+    const length = ADDRESS_LENGTH[family];
+    if (length === undefined) return refuse(EOPNOTSUPP);
+    const address = source(context, neededU32(attributes, Nft.NFTA_DUP_SREG_ADDR), length);
+    const device = attributes!.u32be(Nft.NFTA_DUP_SREG_DEV);
+    return { values: given({ address, device: device === undefined ? undefined : source(context, device, 4) }) };
+  },
+  write: ({ values }, writer) => writeRows(DUP, values, writer),
+  run: (expression, run) => run.engine.copy(expression, run),
+};
+
+const FWD: readonly Row[] = [
+  ['device', Nft.NFTA_FWD_SREG_DEV, 'register'],
+  ['address', Nft.NFTA_FWD_SREG_ADDR, 'register'],
+  ['family', Nft.NFTA_FWD_NFPROTO, 'u32'],
+];
+
+const fwd: ExpressionType = {
+  read(attributes, context) {
+    if (context.table.family !== NETDEV) refuse(EOPNOTSUPP);
+    const device = source(context, neededU32(attributes, Nft.NFTA_FWD_SREG_DEV), 4);
+    const address = attributes!.u32be(Nft.NFTA_FWD_SREG_ADDR);
+    if (address === undefined) return { values: { device } };
+    const family = neededU32(attributes, Nft.NFTA_FWD_NFPROTO);
+    const length = ADDRESS_LENGTH[family];
+    if (length === undefined) return refuse(EOPNOTSUPP);
+    return { values: { device, address: source(context, address, length), family } };
+  },
+  write: ({ values }, writer) => writeRows(FWD, values, writer),
+  allows: (_, { family }) => family === NETDEV,
+  run: (_, { engine }) => engine.notModelled('fwd: a packet that is sent on from a device'),
+};
+
+const notrack: ExpressionType = {
+  read: () => ({ values: {} }),
+  write() {},
+  run(_, run) {
+    run.engine.untrack(run);
+    return undefined;
+  },
+};
+
+const TPROXY: readonly Row[] = [
+  ['family', Nft.NFTA_TPROXY_FAMILY, 'u32'],
+  ['address', Nft.NFTA_TPROXY_REG_ADDR, 'register'],
+  ['port', Nft.NFTA_TPROXY_REG_PORT, 'register'],
+];
+
+const tproxy: ExpressionType = {
+  read(attributes, context) {
+    const family = neededU32(attributes, Nft.NFTA_TPROXY_FAMILY);
+    const address = attributes!.u32be(Nft.NFTA_TPROXY_REG_ADDR);
+    const port = attributes!.u32be(Nft.NFTA_TPROXY_REG_PORT);
+    if (address === undefined && port === undefined) refuse(EINVAL);
+    const ofTable = context.table.family;
+    if (![AF_INET, AF_INET6, 0].includes(family) || (ofTable !== INET && ofTable !== family)) refuse(EINVAL);
+    if (family === 0 && address !== undefined) refuse(EINVAL);
+    return {
+      values: given({
+        family,
+        address: address === undefined ? undefined : source(context, address, ADDRESS_LENGTH[family]!),
+        port: port === undefined ? undefined : source(context, port, 2),
+      }),
+    };
+  },
+  write: ({ values }, writer) => writeRows(TPROXY, values, writer),
+  allows: (_, { hook }) => hook === PREROUTING,
+  // Without a transparent socket that listens, the rule does not match.
+  run: () => 'break',
+};
+
+const SYNPROXY: readonly Row[] = [
+  ['mss', Nft.NFTA_SYNPROXY_MSS, 'u16'],
+  ['wscale', Nft.NFTA_SYNPROXY_WSCALE, 'u8'],
+  ['flags', Nft.NFTA_SYNPROXY_FLAGS, 'u32'],
+];
+
+export function readSynproxy(attributes: Attributes | undefined): Record<string, Value> {
+  const mss = attributes?.u16be(Nft.NFTA_SYNPROXY_MSS);
+  const wscale = attributes?.u8(Nft.NFTA_SYNPROXY_WSCALE);
+  const flags = attributes?.u32be(Nft.NFTA_SYNPROXY_FLAGS) ?? 0;
+  // MSS 1, window scale 2, SACK 4, timestamp 8, ECN 16.
+  if ((flags & ~0x1f) !== 0) refuse(EOPNOTSUPP);
+  return { mss: mss ?? 0, wscale: wscale ?? 0, flags };
+}
+export const SYNPROXY_ROWS = SYNPROXY;
+
+const synproxy: ExpressionType = {
+  read: attributes => ({ values: readSynproxy(attributes) }),
+  write: ({ values }, writer) => writeRows(SYNPROXY, values, writer),
+  allows: (_, { hook }) => [INPUT, FORWARD].includes(hook),
+  run: (_, { engine }) => engine.notModelled('synproxy'),
+};
+
+const flowOffload: ExpressionType = {
+  read(attributes, context) {
+    needed(attributes, Nft.NFTA_FLOW_TABLE_NAME);
+    const name = attributes!.text(Nft.NFTA_FLOW_TABLE_NAME)!;
+    const flowtable = context.table.flowtables.find(each => each.name === name) ?? refuse(-2);
+    flowtable.users++;
+    context.work.batch.undo.push(() => {
+      flowtable.users--;
+    });
+    return { values: {}, flowtable };
+  },
+  write: ({ flowtable }, writer) => writer.text(Nft.NFTA_FLOW_TABLE_NAME, flowtable!.name),
+  allows: (_, { hook }) => hook === FORWARD,
+  // A flow is as it was: it only takes a shorter way.
+  run: () => undefined,
+};
+
+export const ACTIONS: Record<string, ExpressionType> = {
+  nat,
+  masq,
+  redir,
+  reject,
+  log,
+  queue,
+  dup,
+  fwd,
+  notrack,
+  tproxy,
+  synproxy,
+  flow_offload: flowOffload,
+};

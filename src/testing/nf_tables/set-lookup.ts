@@ -1,0 +1,94 @@
+import { NFT_SET_CONCAT, NFT_SET_ELEM_INTERVAL_END, NFT_SET_INTERVAL } from '../../linux/nf_tables.ts';
+import { compare } from './expressions/type.ts';
+import type { Element, NftSet } from './state.ts';
+
+/** How the kernel keeps a set: what it finds, and what it refuses to put in, depend on it (nft_select_set_ops). */
+export type Backend = 'hash' | 'tree' | 'ranges';
+
+export function backendOf({ flags, fields }: Pick<NftSet, 'flags' | 'fields'>): Backend {
+  if ((flags & NFT_SET_INTERVAL) === 0) return 'hash';
+  return (flags & NFT_SET_CONCAT) !== 0 && fields.length > 1 ? 'ranges' : 'tree';
+}
+
+export const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
+
+/** The key of an element in its set's collection. */
+export function identity(element: Pick<Element, 'key' | 'keyEnd' | 'flags'>): string {
+  const isEnd = (element.flags & NFT_SET_ELEM_INTERVAL_END) !== 0;
+  const end = element.keyEnd === undefined ? '' : `-${hex(element.keyEnd)}`;
+  return `${hex(element.key!)}${end}${isEnd ? ' end' : ''}`;
+}
+
+export const isExpired = (element: Element, now: bigint): boolean =>
+  element.expires !== undefined && element.expires <= now;
+export const isEnd = (element: Element): boolean => (element.flags & NFT_SET_ELEM_INTERVAL_END) !== 0;
+
+/** Whether a key lies in an element of ranges, field by field; each field is padded to whole words. */
+export function isWithin({ fields }: NftSet, element: Element, key: Uint8Array): boolean {
+  const { key: from, keyEnd: to = from } = element;
+  let at = 0;
+  for (const length of fields) {
+    const part = key.subarray(at, at + length);
+    if (compare(part, from!.subarray(at, at + length)) < 0 || compare(part, to!.subarray(at, at + length)) > 0)
+      return false;
+    at += (length + 3) & ~3;
+  }
+  return true;
+}
+
+/** The starts and ends of a set of intervals, sorted; kept for as long as the set stays as it is. */
+const sorted = new WeakMap<Map<string, Element>, { readonly size: number; readonly elements: readonly Element[] }>();
+
+/** Starts before ends at the same place, so that the greatest of them is a start: adjacent intervals share a boundary. */
+export function sortedElements(set: NftSet): readonly Element[] {
+  const known = sorted.get(set.elements);
+  if (known !== undefined && known.size === set.elements.size) return known.elements;
+  const elements = [...set.elements.values()].sort(
+    (a, b) => compare(a.key!, b.key!) || Number(isEnd(b)) - Number(isEnd(a)),
+  );
+  sorted.set(set.elements, { size: elements.length, elements });
+  return elements;
+}
+
+/** A set has changed: what was sorted is not any more. */
+export function forget(set: NftSet): void {
+  sorted.delete(set.elements);
+}
+
+/** The element that a packet's key finds; the catch-all element answers last. */
+export function lookup(set: NftSet, key: Uint8Array, now: bigint): Element | undefined {
+  return (
+    found(set, key, now) ?? (set.catchAll !== undefined && !isExpired(set.catchAll, now) ? set.catchAll : undefined)
+  );
+}
+
+function found(set: NftSet, key: Uint8Array, now: bigint): Element | undefined {
+  switch (backendOf(set)) {
+    case 'hash': {
+      const element = set.elements.get(hex(key));
+      return element !== undefined && !isExpired(element, now) ? element : undefined;
+    }
+    case 'ranges':
+      for (const element of set.elements.values())
+        if (!isExpired(element, now) && isWithin(set, element, key)) return element;
+      return undefined;
+    case 'tree': {
+      const elements = sortedElements(set);
+      // The greatest element that is not above the key: a start contains it, an end does not.
+      let low = 0;
+      let high = elements.length;
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (compare(elements[middle]!.key!, key) <= 0) low = middle + 1;
+        else high = middle;
+      }
+      for (let i = low - 1; i >= 0; i--) {
+        const element = elements[i]!;
+        if (isExpired(element, now)) continue;
+        return isEnd(element) ? undefined : element;
+      }
+      return undefined;
+    }
+  }
+}

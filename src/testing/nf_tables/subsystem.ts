@@ -1,0 +1,180 @@
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from '../../linux/netlink.ts';
+import * as Nft from '../../linux/nf_tables.ts';
+import {
+  NFNL_BATCH_GENID,
+  NFNL_MSG_BATCH_BEGIN,
+  NFNL_MSG_BATCH_END,
+  NFNL_SUBSYS_NFTABLES,
+} from '../../linux/nfnetlink.ts';
+import type { Machine } from '../machine/machine.ts';
+import { acknowledgement, type Request, requestsOf } from '../machine/netlink.ts';
+import type { MemorySocket } from '../machine/socket.ts';
+import { isSince, type Namespace } from '../machine/state.ts';
+import { EINVAL, EOPNOTSUPP, ERESTART, Refusal, refuse } from '../refusal.ts';
+import { Attributes } from '../wire/attributes.ts';
+import { type Batch, newBatch, type Work } from './context.ts';
+import { engineOf } from './engine.ts';
+import { removeOwned, tell } from './events.ts';
+import { answerGet, dump } from './get.ts';
+import { carryOut } from './operations.ts';
+import { validate } from './validate.ts';
+
+/** nlmsghdr and nfgenmsg. */
+const HEADERS = 20;
+const NLMSG_MIN_TYPE = 0x10;
+/** An acknowledgement of the end of a batch. */
+const ACKED_END = [6, 10] as const;
+
+export const familyOf = ({ bytes }: Request): number => bytes[16]!;
+export const attributesOf = ({ bytes }: Request): Attributes => new Attributes(bytes, HEADERS, bytes.length);
+const kindOf = ({ type }: Request): number => type & 0xff;
+const subsystemOf = ({ type }: Request): number => type >> 8;
+
+/** Requests outside of a batch: everything that reads. */
+export function answer(machine: Machine, socket: MemorySocket, request: Request): void {
+  if (request.bytes.length < HEADERS) refuse(EINVAL);
+  const namespace = machine.namespace(socket.namespace);
+  const engine = engineOf(machine);
+  if ((request.flags & NLM_F_DUMP) === NLM_F_DUMP) {
+    const started = dump(kindOf(request), request, namespace, engine);
+    if (!socket.start(started)) refuse(-16);
+    return;
+  }
+  socket.deliver(answerGet(kindOf(request), request, namespace, engine));
+}
+
+/** A batch: all of it, or nothing (nfnetlink_rcv_batch, nf_tables_commit). */
+export function answerBatch(machine: Machine, socket: MemorySocket, datagram: Uint8Array): void {
+  const namespace = machine.namespace(socket.namespace);
+  const [begin, ...requests] = [...requestsOf(datagram, socket.port)];
+  const refuseWhole = (request: Request, refusal: Refusal) => socket.deliver(acknowledgement(socket, request, refusal));
+  if (begin === undefined || begin.bytes.length < HEADERS) return;
+  const subsystem = (begin.bytes[18]! << 8) | begin.bytes[19]!;
+  if (subsystem !== NFNL_SUBSYS_NFTABLES) return refuseWhole(begin, new Refusal(EOPNOTSUPP));
+  const generation = attributesOf(begin).u32be(NFNL_BATCH_GENID) ?? 0;
+  if (generation !== 0 && generation !== namespace.nfTables.generation)
+    return refuseWhole(begin, new Refusal(ERESTART));
+
+  const first = attempt(machine, socket, namespace, requests, false);
+  // What cannot be reached is found at the end. The messages are tried once more, each with a look at what it leads to.
+  const result = first === 'invalid' ? attempt(machine, socket, namespace, requests, true) : first;
+  if (result === 'invalid' || result === undefined) return;
+  for (const each of result.answers) socket.deliver(each);
+  if (result.batch !== undefined && requests.length > 0) tell(machine, namespace, socket, requests[0]!, result.batch);
+}
+
+interface Result {
+  readonly answers: Uint8Array[];
+  /** What has been done; undefined where nothing has. */
+  readonly batch: Batch | undefined;
+}
+
+function attempt(
+  machine: Machine,
+  socket: MemorySocket,
+  namespace: Namespace,
+  requests: readonly Request[],
+  validatesEach: boolean,
+): Result | 'invalid' | undefined {
+  const batch = newBatch();
+  const engine = engineOf(machine);
+  const answers: Uint8Array[] = [];
+  let failed = false;
+  let ended: Request | undefined;
+  let isCut = true;
+  for (const request of requests) {
+    if (request.type === NFNL_MSG_BATCH_END) {
+      ended = request;
+      isCut = false;
+      break;
+    }
+    if (request.bytes.length < HEADERS || request.type === NFNL_MSG_BATCH_BEGIN) {
+      // The rest and all errors so far are dropped.
+      takeBack(batch);
+      return undefined;
+    }
+    let refusal: Refusal | undefined;
+    try {
+      if ((request.flags & NLM_F_REQUEST) === 0 || request.type < NLMSG_MIN_TYPE) refuse(EINVAL);
+      if (subsystemOf(request) !== NFNL_SUBSYS_NFTABLES) refuse(EINVAL);
+      const work: Work = {
+        engine,
+        namespace,
+        request,
+        family: familyOf(request),
+        attributes: attributesOf(request),
+        batch,
+      };
+      step(batch, () => carryOut(kindOf(request), work));
+      if (validatesEach && [Nft.NFT_MSG_NEWRULE, Nft.NFT_MSG_NEWSETELEM].includes(kindOf(request)))
+        for (const table of batch.toValidate) validate(table);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      refusal = error;
+      failed = true;
+    }
+    if (refusal !== undefined || (request.flags & NLM_F_ACK) !== 0)
+      answers.push(acknowledgement(socket, request, refusal));
+  }
+  if (isCut || failed) {
+    if (isCut && !failed) check(batch);
+    takeBack(batch);
+    return { answers, batch: undefined };
+  }
+  const [beginning] = requests;
+  try {
+    check(batch);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    takeBack(batch);
+    if (error.text === INVALID && !validatesEach) return 'invalid';
+    answers.push(acknowledgement(socket, beginning!, new Refusal(error.errno)));
+    return { answers, batch: undefined };
+  }
+  if (batch.changes > 0) {
+    const { nfTables } = namespace;
+    nfTables.generation = nfTables.generation === 0xffff_ffff ? 1 : nfTables.generation + 1;
+  }
+  if ((ended!.flags & NLM_F_ACK) !== 0 && isSince(machine.release, ACKED_END))
+    answers.push(acknowledgement(socket, ended!, undefined));
+  return { answers, batch };
+}
+
+/** Carries out one message. What a message that fails has begun is taken back at once: later ones do not see it. */
+function step(batch: Batch, work: () => void): void {
+  const { length } = batch.undo;
+  const events = batch.events.length;
+  try {
+    work();
+  } catch (error) {
+    for (const undo of batch.undo.splice(length).reverse()) undo();
+    batch.events.splice(events);
+    throw error;
+  }
+}
+
+function takeBack(batch: Batch): void {
+  for (const undo of batch.undo.splice(0).reverse()) undo();
+}
+
+const INVALID = 'invalid';
+
+/** What is looked at when all messages have been carried out. */
+function check(batch: Batch): void {
+  for (const set of batch.anonymous) if (!set.bound && set.table.sets.includes(set)) refuse(EINVAL);
+  for (const chain of batch.bindings) if (!chain.bound && chain.table.chains.includes(chain)) refuse(EINVAL);
+  for (const table of batch.toValidate) {
+    try {
+      validate(table);
+    } catch (error) {
+      if (error instanceof Refusal) throw new Refusal(error.errno, undefined, INVALID);
+      throw error;
+    }
+  }
+}
+
+/** A socket has been closed: its tables go with it, unless they persist. */
+export function closed(machine: Machine, socket: MemorySocket): void {
+  const namespace = machine.state.namespaces.get(socket.namespace);
+  if (namespace !== undefined) removeOwned(namespace, socket.port);
+}

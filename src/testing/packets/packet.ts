@@ -1,0 +1,90 @@
+import type { Link } from '../machine/state.ts';
+
+/** A packet on its way through the hooks of a namespace. */
+export interface Packet {
+  /** From the network header on. */
+  bytes: Uint8Array;
+  /** The link header, where there is one: received packets keep theirs, also on the way out. */
+  link: Uint8Array | undefined;
+  /** The EtherType. */
+  protocol: number;
+  /** Where the transport header begins in `bytes`; undefined where there is none. */
+  transport: number | undefined;
+  /** The number of the transport protocol; undefined where there is none. */
+  transportProtocol: number | undefined;
+  /** In bytes; 0 for whole packets and first fragments. */
+  fragmentOffset: number;
+  mark: number;
+  priority: number;
+  inDevice: Link | undefined;
+  outDevice: Link | undefined;
+  /** pkt_type: 0 for this host, 1 broadcast, 2 multicast, 3 another host, 5 loopback. */
+  packetType: number;
+  /** Of the socket that has sent it. */
+  user: number | undefined;
+  group: number | undefined;
+  trace: boolean;
+}
+
+const ETH_P_IP = 0x0800;
+const ETH_P_IPV6 = 0x86dd;
+/** Headers of IPv6 that another header follows: hop by hop, routing, fragment, destination options. */
+const EXTENSIONS = new Set([0, 43, 44, 60]);
+const FRAGMENT = 44;
+
+export const u16 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
+export const u32 = (bytes: Uint8Array, at: number): number => (u16(bytes, at) * 0x10000 + u16(bytes, at + 2)) >>> 0;
+export function setU16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >> 8;
+  bytes[at + 1] = value;
+}
+
+/** Finds the transport header anew: the beginning of each hook does so. */
+export function parse(packet: Packet): void {
+  const { bytes, protocol } = packet;
+  packet.transport = undefined;
+  packet.transportProtocol = undefined;
+  packet.fragmentOffset = 0;
+  if (protocol === ETH_P_IP && bytes.length >= 20) {
+    const header = (bytes[0]! & 15) * 4;
+    packet.transport = header;
+    packet.transportProtocol = bytes[9]!;
+    packet.fragmentOffset = (u16(bytes, 6) & 0x1fff) * 8;
+  } else if (protocol === ETH_P_IPV6 && bytes.length >= 40) {
+    let next = bytes[6]!;
+    let at = 40;
+    while (EXTENSIONS.has(next) && at + 8 <= bytes.length) {
+      if (next === FRAGMENT) {
+        packet.fragmentOffset = u16(bytes, at + 2) & 0xfff8;
+        next = bytes[at]!;
+        at += 8;
+        if (packet.fragmentOffset > 0) break;
+      } else {
+        next = bytes[at]!;
+        at += (bytes[at + 1]! + 1) * 8;
+      }
+    }
+    // 59 is "no next header".
+    if (next === 59 || EXTENSIONS.has(next)) return;
+    packet.transportProtocol = next;
+    packet.transport = packet.fragmentOffset > 0 ? 0 : at;
+  }
+}
+
+/** The Internet checksum of bytes, begun with a sum (RFC 1071). */
+export function checksum(bytes: Uint8Array, start: number, end: number, begun = 0): number {
+  let sum = begun;
+  for (let at = start; at + 1 < end; at += 2) sum += u16(bytes, at);
+  if ((end - start) % 2 === 1) sum += bytes[end - 1]! << 8;
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
+}
+
+/** What the pseudo header of TCP and UDP adds to their sum. */
+export function pseudoSum(packet: Packet, protocol: number, length: number): number {
+  const { bytes } = packet;
+  const [start, end] = packet.protocol === ETH_P_IP ? [12, 20] : [8, 40];
+  let sum = protocol + length;
+  for (let at = start; at < end; at += 2) sum += u16(bytes, at);
+  return sum;
+}
