@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { formatRuleset, Transaction } from '../../src/nftables/index.ts';
+import { tcp } from '../../src/testing/packets/build.ts';
 import { MemoryKernel } from '../../src/testing/memory-kernel.ts';
 
 test('a kernel in memory takes a ruleset and gives it back', async () => {
@@ -30,4 +31,13 @@ test('a kernel in memory takes a ruleset and gives it back', async () => {
   const tx = new Transaction();
   tx.add({ chain: { family: 'ip', table: 'nope', name: 'x' } });
   await expect(web.nftables.commit(tx)).rejects.toThrow('ENOENT');
+});
+
+test('a web container takes the foreign address by its redirect', async () => {
+  const kernel = MemoryKernel.create();
+  const web1 = kernel.container('web1', { links: [{ name: 'eth0', addresses: ['192.168.0.50/24', '10.10.0.100/32'] }] });
+  await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
+  await web1.logging.set([{ group: 5, prefix: 'web1 ' }]);
+  const got = kernel.receive(web1.netns, tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' }), 'eth0');
+  expect(got.verdict).toBe('accept');
 });

@@ -1,3 +1,4 @@
+import { type Conntrack, newConntrack } from '../conntrack/state.ts';
 import { type NfTables, newNfTables } from '../nf_tables/state.ts';
 
 /*
@@ -23,6 +24,14 @@ export interface Link {
   addresses: Address[];
 }
 
+export interface Route {
+  readonly to: Uint8Array;
+  readonly prefix: number;
+  /** The index of the device. */
+  readonly device: number;
+  readonly via: Uint8Array | undefined;
+}
+
 /** One network namespace. */
 export interface Namespace {
   readonly inode: number;
@@ -31,9 +40,11 @@ export interface Namespace {
   readonly userNamespace: boolean;
   links: Link[];
   lastIndex: number;
+  routes: Route[];
   /** By their path under /proc/sys, without this beginning. */
   sysctls: Map<string, string>;
   nfTables: NfTables;
+  conntrack: Conntrack;
 }
 
 export interface MachineState {
@@ -77,7 +88,9 @@ export function newNamespace(inode: number, name: string, userNamespace: boolean
     userNamespace,
     links: [loopback],
     lastIndex: 1,
+    routes: [],
     sysctls: new Map([['net/ipv4/ip_forward', '0']]),
     nfTables: newNfTables(),
+    conntrack: newConntrack(),
   };
 }

@@ -1,3 +1,4 @@
+import type { Tracked } from '../conntrack/track.ts';
 import type { Link } from '../machine/state.ts';
 
 /** A packet on its way through the hooks of a namespace. */
@@ -24,6 +25,10 @@ export interface Packet {
   user: number | undefined;
   group: number | undefined;
   trace: boolean;
+  /** What connection tracking says of it; undefined where it has not seen it, or holds it for invalid. */
+  tracked: Tracked | undefined;
+  /** A rule has taken it out of connection tracking. */
+  untracked: boolean;
 }
 
 const ETH_P_IP = 0x0800;
