@@ -2,6 +2,7 @@ import { parseIPv4, parseIPv6 } from '../codec/index.ts';
 import { Container } from '../container/index.ts';
 import { rangeError } from '../errors.ts';
 import { NetNs } from '../netns/index.ts';
+import { generic } from './generic.ts';
 import { MemoryAccess } from './machine/access.ts';
 import { MemoryCalls } from './machine/calls.ts';
 import { Machine } from './machine/machine.ts';
@@ -30,7 +31,7 @@ export class MemoryKernel {
   static create(options: { release?: string; modules?: readonly string[] } = {}): MemoryKernel {
     const [major = 6, minor = 12] = (options.release ?? '6.12').split('.').map(Number);
     const modules = options.modules && new Set(options.modules);
-    return new MemoryKernel(new Machine({ version: [major, minor], modules }, [netfilter]));
+    return new MemoryKernel(new Machine({ version: [major, minor], modules }, [netfilter, generic]));
   }
 
   netns(name: string, links: readonly LinkOptions[] = []): NetNs {

@@ -41,3 +41,14 @@ test('a web container takes the foreign address by its redirect', async () => {
   const got = kernel.receive(web1.netns, tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' }), 'eth0');
   expect(got.verdict).toBe('accept');
 });
+
+test('IPVS of a kernel in memory', async () => {
+  const kernel = MemoryKernel.create();
+  const lb = kernel.container('lb', { links: [{ name: 'eth0', addresses: ['10.10.0.100/24'] }] });
+  await lb.ipvs.addService({ protocol: 'tcp', address: '10.10.0.100', port: 80, scheduler: 'wrr' });
+  const key = { protocol: 'tcp', address: '10.10.0.100', port: 80 } as const;
+  await lb.ipvs.addDestination(key, { address: '10.10.0.2', port: 80, forward: 'direct', weight: 2 });
+  await expect(lb.ipvs.addDestination(key, { address: '10.10.0.2', port: 80, forward: 'direct' })).rejects.toThrow('EEXIST');
+  expect(await lb.ipvs.save()).toBe('-A -t 10.10.0.100:80 -s wrr\n-a -t 10.10.0.100:80 -r 10.10.0.2:80 -g -w 2\n');
+  await lb.ipvs.restore('-A -u 10.10.0.100:53 -s rr -p 60\n-a -u 10.10.0.100:53 -r 10.10.0.3:53 -m\n');
+});

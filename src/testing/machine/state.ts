@@ -1,4 +1,5 @@
 import { type Conntrack, newConntrack } from '../conntrack/state.ts';
+import { type Ipvs, newIpvs } from '../ipvs/state.ts';
 import { type NfTables, newNfTables } from '../nf_tables/state.ts';
 
 /*
@@ -45,6 +46,7 @@ export interface Namespace {
   sysctls: Map<string, string>;
   nfTables: NfTables;
   conntrack: Conntrack;
+  ipvs: Ipvs;
 }
 
 export interface MachineState {
@@ -92,5 +94,6 @@ export function newNamespace(inode: number, name: string, userNamespace: boolean
     sysctls: new Map([['net/ipv4/ip_forward', '0']]),
     nfTables: newNfTables(),
     conntrack: newConntrack(),
+    ipvs: newIpvs(),
   };
 }

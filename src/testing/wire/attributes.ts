@@ -63,6 +63,9 @@ export class Attributes {
     const view = this.#view(type, 2);
     return view?.getUint16(0);
   }
+  u16(type: number): number | undefined {
+    return this.#view(type, 2)?.getUint16(0, true);
+  }
   u32be(type: number): number | undefined {
     return this.#view(type, 4)?.getUint32(0);
   }
