@@ -1,3 +1,5 @@
+import { formatIPv4, formatIPv6 } from '../codec/index.ts';
+import * as Vs from '../linux/ip_vs.ts';
 import * as Nft from '../linux/nf_tables.ts';
 import {
   NFT_FIB_RESULT_ADDRTYPE,
@@ -8,6 +10,7 @@ import {
 import { isDone, type Manip, type Range, setUp, translate } from './conntrack/nat.ts';
 import { IPS_CONFIRMED } from './conntrack/state.ts';
 import { confirm, track } from './conntrack/track.ts';
+import { type Forwarded, forward } from './ipvs/forward.ts';
 import type { Machine } from './machine/machine.ts';
 import type { Link, Namespace } from './machine/state.ts';
 import { engineOf } from './nf_tables/engine.ts';
@@ -22,7 +25,7 @@ import {
   storeNumber,
 } from './nf_tables/expressions/type.ts';
 import type { Expression } from './nf_tables/state.ts';
-import { NF_ACCEPT, NF_DROP, NF_QUEUE, runChain, type Step, type Trail } from './packets/chain.ts';
+import { NF_ACCEPT, NF_DROP, NF_QUEUE, NF_STOLEN, runChain, type Step, type Trail } from './packets/chain.ts';
 import { type BuiltIn, FORWARD, INPUT, natChains, OUTPUT, POSTROUTING, PREROUTING, runHook } from './packets/hooks.ts';
 import { checksum, type Packet, parse, setU16, u16 } from './packets/packet.ts';
 
@@ -33,6 +36,8 @@ const AF_INET6 = 10;
 const CONNTRACK_PRIORITY = -200;
 const DNAT_PRIORITY = -100;
 const SNAT_PRIORITY = 100;
+/** NF_IP_PRI_NAT_SRC - 1 */
+const IPVS_PRIORITY = 99;
 const CONFIRM_PRIORITY = 0x7fffffff;
 
 /** A packet that a rule has logged to a group. */
@@ -49,6 +54,8 @@ export interface Passage {
   readonly steps: readonly Step[];
   readonly logs: readonly Logged[];
   readonly outDevice: string | undefined;
+  /** The server to which IPVS has sent it. */
+  readonly forwardedTo: { readonly address: string; readonly port: number; readonly method: string } | undefined;
 }
 
 const equal = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i]);
@@ -105,6 +112,7 @@ export class Network {
   readonly #trail: Trail & { steps: Step[] } = { steps: [] };
   readonly #logs: Logged[] = [];
   #rejected = false;
+  #forwarded: Forwarded | undefined;
 
   constructor(machine: Machine, namespace: Namespace) {
     this.#machine = machine;
@@ -140,6 +148,8 @@ export class Network {
     const type = typeOfAddress(this.#namespace, destination);
     if (type !== 'unicast') {
       verdict = this.#hook(family, INPUT, packet);
+      if (verdict === NF_STOLEN && this.#forwarded !== undefined)
+        return this.#toServer(packet, family, this.#forwarded);
       return end(this.#word(verdict));
     }
     const forwards = family === AF_INET ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding';
@@ -151,6 +161,23 @@ export class Network {
     verdict = this.#hook(family, FORWARD, packet);
     if (verdict === NF_ACCEPT) verdict = this.#hook(family, POSTROUTING, packet);
     return verdict === NF_ACCEPT ? end('forward', out) : end(this.#word(verdict));
+  }
+
+  /** A packet that IPVS has taken goes out past output and postrouting, untracked. */
+  #toServer(packet: Packet, family: number, { address, method }: Forwarded): Passage {
+    if (method === Vs.IP_VS_CONN_F_LOCALNODE) return this.#passage(packet, 'accept', undefined);
+    const out = route(this.#namespace, address);
+    if (out === undefined || !this.#lowerTtl(packet)) return this.#passage(packet, 'drop', undefined);
+    if (method !== Vs.IP_VS_CONN_F_DROUTE) return this.#machine.notModelled('IPVS: masquerading and tunnels');
+    packet.outDevice = out;
+    packet.inDevice = undefined;
+    packet.tracked = undefined;
+    packet.untracked = true;
+    let verdict = this.#hook(family, OUTPUT, packet);
+    if (verdict === NF_ACCEPT) verdict = this.#hook(family, POSTROUTING, packet);
+    return verdict === NF_ACCEPT
+      ? this.#passage(packet, 'forward', out)
+      : this.#passage(packet, this.#word(verdict), undefined);
   }
 
   /** A packet of a process of the namespace. */
@@ -204,7 +231,21 @@ export class Network {
   }
 
   #passage(packet: Packet, verdict: Passage['verdict'], outDevice: Link | undefined): Passage {
-    return { verdict, packet, steps: this.#trail.steps, logs: this.#logs, outDevice: outDevice?.name };
+    return {
+      verdict,
+      packet,
+      steps: this.#trail.steps,
+      logs: this.#logs,
+      outDevice: outDevice?.name,
+      forwardedTo: this.#server(),
+    };
+  }
+
+  #server(): Passage['forwardedTo'] {
+    if (this.#forwarded === undefined) return undefined;
+    const { address, port, method } = this.#forwarded;
+    const text = address.length === 4 ? formatIPv4(address) : formatIPv6(address);
+    return { address: text, port, method: METHODS[method] ?? String(method) };
   }
 
   #lowerTtl(packet: Packet): boolean {
@@ -227,6 +268,22 @@ export class Network {
 
   /** What the kernel does of its own accord, where rules of the namespace ask for it. */
   #builtIns(family: number): BuiltIn[] {
+    const balancing: BuiltIn = { family, hook: INPUT, priority: IPVS_PRIORITY, run: packet => this.#balance(packet) };
+    return [balancing, ...this.#tracking(family)];
+  }
+
+  #balance(packet: Packet): number {
+    const fate = forward(this.#machine, this.#namespace, packet);
+    if (fate === 'not-ours') return NF_ACCEPT;
+    if (fate === 'no-server') {
+      this.#rejected = true;
+      return NF_DROP;
+    }
+    this.#forwarded = fate;
+    return NF_STOLEN;
+  }
+
+  #tracking(family: number): BuiltIn[] {
     if (!tracks(this.#namespace, family)) return [];
     const at = (hook: number, priority: number, run: (packet: Packet) => number): BuiltIn => ({
       family,
@@ -433,6 +490,8 @@ function tracks({ nfTables }: Namespace, family: number): boolean {
   return false;
 }
 const TRACKING = new Set(['ct', 'nat', 'masq', 'redir', 'connlimit', 'synproxy']);
+
+const METHODS = ['masquerade', 'local', 'tunnel', 'direct', 'bypass'];
 
 const ETHERNET = 14;
 function linkHeader({ hardwareAddress }: Link, protocol: number): Uint8Array {

@@ -52,3 +52,19 @@ test('IPVS of a kernel in memory', async () => {
   expect(await lb.ipvs.save()).toBe('-A -t 10.10.0.100:80 -s wrr\n-a -t 10.10.0.100:80 -r 10.10.0.2:80 -g -w 2\n');
   await lb.ipvs.restore('-A -u 10.10.0.100:53 -s rr -p 60\n-a -u 10.10.0.100:53 -r 10.10.0.3:53 -m\n');
 });
+
+test('the deployment: the balancer chooses, the web containers redirect and log', async () => {
+  const kernel = MemoryKernel.create();
+  const lb = kernel.container('lb', { links: [{ name: 'eth0', addresses: ['10.10.0.1/24', '10.10.0.100/32'] }] });
+  await lb.ipvs.addService({ protocol: 'tcp', address: '10.10.0.100', port: 80, scheduler: 'rr' });
+  const key = { protocol: 'tcp', address: '10.10.0.100', port: 80 } as const;
+  for (const address of ['10.10.0.2', '10.10.0.3']) await lb.ipvs.addDestination(key, { address, port: 80, forward: 'direct' });
+  const chosen = [1, 2, 3].map(i => {
+    const syn = tcp({ from: `10.10.0.9:4000${i}`, to: '10.10.0.100:80' });
+    const { verdict, forwardedTo } = kernel.receive(lb.netns, syn, 'eth0');
+    return `${verdict} ${forwardedTo?.address} ${forwardedTo?.method}`;
+  });
+  expect(chosen).toEqual(['forward 10.10.0.3 direct', 'forward 10.10.0.2 direct', 'forward 10.10.0.3 direct']);
+  const { servers } = await lb.ipvs.snapshot();
+  expect(servers[0]!.destinations.map(each => [each.address, each.activeConnections])).toEqual([['10.10.0.2', 1], ['10.10.0.3', 2]]);
+});

@@ -2,6 +2,7 @@ import * as Vs from '../../linux/ip_vs.ts';
 import type { Machine } from '../machine/machine.ts';
 import { hasModule, type Namespace } from '../machine/state.ts';
 import { EEXIST, EINVAL, ENODEV, ENOENT, ERANGE, ESRCH, refuse } from '../refusal.ts';
+import { destinationsChanged } from './schedule.ts';
 import { type Daemon, type Destination, newCounters, type Service } from './state.ts';
 
 /*
@@ -139,6 +140,7 @@ export function addDestination(namespace: Namespace, service: Service, settings:
     overloaded: false,
     counters: newCounters(),
   });
+  destinationsChanged(service, { added: 0 });
 }
 
 export function editDestination(namespace: Namespace, service: Service, settings: DestinationSettings): void {
@@ -147,11 +149,14 @@ export function editDestination(namespace: Namespace, service: Service, settings
   const { family: _, address: __, port: ___, ...changed } = settings;
   Object.assign(destination, changed, { method: methodOf(namespace, settings) });
   if (settings.weight > 0) destination.lastWeight = settings.weight;
+  destinationsChanged(service, {});
 }
 
 export function removeDestination(service: Service, settings: DestinationSettings): void {
   const destination = destinationAt(service, settings) ?? refuse(ENOENT);
-  service.destinations.splice(service.destinations.indexOf(destination), 1);
+  const at = service.destinations.indexOf(destination);
+  service.destinations.splice(at, 1);
+  destinationsChanged(service, { removed: at });
 }
 
 export function setTimeouts({ ipvs }: Namespace, { tcp, tcpFin, udp }: Namespace['ipvs']['timeouts']): void {

@@ -65,7 +65,20 @@ export interface Daemon {
   readonly ttl: number;
 }
 
+export interface IpvsConnection {
+  readonly service: Service;
+  readonly destination: Destination;
+  state: string;
+  /** Whether it counts as active. */
+  isActive: boolean;
+  expires: bigint;
+}
+
 export interface Ipvs {
+  /** By protocol, client and address. */
+  connections: Map<string, IpvsConnection>;
+  /** Which server a network of clients has, for services that persist. */
+  templates: Map<string, { destination: Destination; expires: bigint }>;
   services: Service[];
   timeouts: { tcp: number; tcpFin: number; udp: number };
   daemons: Daemon[];
@@ -74,6 +87,8 @@ export interface Ipvs {
 
 export const newIpvs = (): Ipvs => ({
   services: [],
+  connections: new Map(),
+  templates: new Map(),
   timeouts: { tcp: 900, tcpFin: 120, udp: 300 },
   daemons: [],
   counters: newCounters(),
