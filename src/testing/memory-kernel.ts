@@ -9,7 +9,9 @@ import { Machine } from './machine/machine.ts';
 import type { Link, Namespace } from './machine/state.ts';
 import { netfilter } from './netfilter.ts';
 import { Network, type Passage } from './network.ts';
+import { expire } from './nflog.ts';
 import type { PacketBytes } from './packets/build.ts';
+import { routing } from './routing.ts';
 
 /** A device of a namespace. */
 export interface LinkOptions {
@@ -31,7 +33,7 @@ export class MemoryKernel {
   static create(options: { release?: string; modules?: readonly string[] } = {}): MemoryKernel {
     const [major = 6, minor = 12] = (options.release ?? '6.12').split('.').map(Number);
     const modules = options.modules && new Set(options.modules);
-    return new MemoryKernel(new Machine({ version: [major, minor], modules }, [netfilter, generic]));
+    return new MemoryKernel(new Machine({ version: [major, minor], modules }, [netfilter, generic, routing]));
   }
 
   netns(name: string, links: readonly LinkOptions[] = []): NetNs {
@@ -57,6 +59,7 @@ export class MemoryKernel {
 
   advance(milliseconds: number): void {
     this.#machine.state.now += BigInt(milliseconds);
+    for (const namespace of this.#machine.state.namespaces.values()) expire(this.#machine, namespace);
   }
 }
 

@@ -1,7 +1,8 @@
 import { NETLINK_NETFILTER } from '../linux/netlink.ts';
-import { NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES } from '../linux/nfnetlink.ts';
+import { NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES, NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
 import type { Family } from './machine/machine.ts';
 import * as nfTables from './nf_tables/subsystem.ts';
+import * as nflog from './nflog.ts';
 import { EINVAL, refuse } from './refusal.ts';
 
 const TYPE_AT = 4;
@@ -17,7 +18,11 @@ export const netfilter: Family = {
   },
   answer(machine, socket, request) {
     if (request.type >> 8 === NFNL_SUBSYS_NFTABLES) nfTables.answer(machine, socket, request);
+    else if (request.type >> 8 === NFNL_SUBSYS_ULOG) nflog.answer(machine, socket, request);
     else refuse(EINVAL);
   },
-  closed: nfTables.closed,
+  closed(machine, socket) {
+    nfTables.closed(machine, socket);
+    nflog.closed(machine, socket);
+  },
 };

@@ -25,6 +25,7 @@ import {
   storeNumber,
 } from './nf_tables/expressions/type.ts';
 import type { Expression } from './nf_tables/state.ts';
+import { log } from './nflog.ts';
 import { NF_ACCEPT, NF_DROP, NF_QUEUE, NF_STOLEN, runChain, type Step, type Trail } from './packets/chain.ts';
 import { type BuiltIn, FORWARD, INPUT, natChains, OUTPUT, POSTROUTING, PREROUTING, runHook } from './packets/hooks.ts';
 import { checksum, type Packet, parse, setU16, u16 } from './packets/packet.ts';
@@ -128,9 +129,15 @@ export class Network {
         this.#rejected = true;
         return { code: NF_DROP };
       },
-      log: ({ values }: Expression, { packet }: Run) => {
-        const bytes = packet.bytes.slice();
-        this.#logs.push({ group: values.group as number, prefix: (values.prefix as string | undefined) ?? '', bytes });
+      log: ({ values }: Expression, { packet, point }: Run) => {
+        const rule = {
+          group: values.group as number,
+          prefix: (values.prefix as string | undefined) ?? '',
+          copyLength: values.copyLength as number | undefined,
+          threshold: values.threshold as number | undefined,
+        };
+        this.#logs.push({ group: rule.group, prefix: rule.prefix, bytes: packet.bytes.slice() });
+        log(machine, namespace, packet, point, rule);
       },
     });
   }

@@ -34,6 +34,8 @@ export const ENOPROTOOPT = -92;
 export const EPROTONOSUPPORT = -93;
 export const EOPNOTSUPP = -95;
 export const EAFNOSUPPORT = -97;
+export const EADDRNOTAVAIL = -99;
+export const ENETUNREACH = -101;
 export const ENOBUFS = -105;
 
 export function refuse(errno: number, at?: { readonly offset: number }, text?: string): never {

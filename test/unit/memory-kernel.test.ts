@@ -66,5 +66,20 @@ test('the deployment: the balancer chooses, the web containers redirect and log'
   });
   expect(chosen).toEqual(['forward 10.10.0.3 direct', 'forward 10.10.0.2 direct', 'forward 10.10.0.3 direct']);
   const { servers } = await lb.ipvs.snapshot();
-  expect(servers[0]!.destinations.map(each => [each.address, each.activeConnections])).toEqual([['10.10.0.2', 1], ['10.10.0.3', 2]]);
+  expect(servers[0]!.destinations.map(each => [each.address, each.activeConnections])).toEqual([['10.10.0.3', 2], ['10.10.0.2', 1]]);
+});
+
+test('NFLOG of a kernel in memory', async () => {
+  const kernel = MemoryKernel.create();
+  const web1 = kernel.container('web1', { links: [{ name: 'eth0', addresses: ['192.168.0.50/24'] }] });
+  await web1.logging.set([{ group: 5, prefix: 'web1 ' }]);
+  const log = web1.nflog({ groups: [5] });
+  kernel.receive(web1.netns, tcp({ from: '192.168.0.1:40000', to: '192.168.0.50:80' }), 'eth0');
+  kernel.advance(2000);
+  for await (const packet of log) {
+    expect(packet.summary()).toContain('IN=eth0');
+    expect(packet.prefix).toBe('web1 ');
+    break;
+  }
+  await log.close();
 });

@@ -129,6 +129,12 @@ export class Machine {
     }
   }
 
+  /** Delivers to the socket of a port. */
+  deliverTo(protocol: number, port: number, datagram: Uint8Array): void {
+    for (const socket of this.#sockets)
+      if (socket.protocol === protocol && socket.port === port) socket.deliver(datagram);
+  }
+
   /** Tells all that listen to a group in a namespace. */
   multicast(namespace: Namespace, protocol: number, group: number, datagram: Uint8Array, but?: MemorySocket): void {
     for (const socket of this.#sockets) {

@@ -1,6 +1,7 @@
 import { type Conntrack, newConntrack } from '../conntrack/state.ts';
 import { type Ipvs, newIpvs } from '../ipvs/state.ts';
 import { type NfTables, newNfTables } from '../nf_tables/state.ts';
+import { type Nflog, newNflog } from '../nflog.ts';
 
 /*
  * What a kernel in memory holds. Plain objects that refer to each other, so that a snapshot is one structured clone; sockets and watches are
@@ -47,6 +48,7 @@ export interface Namespace {
   nfTables: NfTables;
   conntrack: Conntrack;
   ipvs: Ipvs;
+  nflog: Nflog;
 }
 
 export interface MachineState {
@@ -95,5 +97,6 @@ export function newNamespace(inode: number, name: string, userNamespace: boolean
     nfTables: newNfTables(),
     conntrack: newConntrack(),
     ipvs: newIpvs(),
+    nflog: newNflog(),
   };
 }
