@@ -1,5 +1,11 @@
 import { NETLINK_NETFILTER } from '../linux/netlink.ts';
-import { NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES, NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
+import {
+  NFNL_MSG_BATCH_BEGIN,
+  NFNL_SUBSYS_CTNETLINK,
+  NFNL_SUBSYS_NFTABLES,
+  NFNL_SUBSYS_ULOG,
+} from '../linux/nfnetlink.ts';
+import * as conntrack from './conntrack/netlink.ts';
 import type { Family } from './machine/machine.ts';
 import * as nfTables from './nf_tables/subsystem.ts';
 import * as nflog from './nflog.ts';
@@ -19,6 +25,7 @@ export const netfilter: Family = {
   answer(machine, socket, request) {
     if (request.type >> 8 === NFNL_SUBSYS_NFTABLES) nfTables.answer(machine, socket, request);
     else if (request.type >> 8 === NFNL_SUBSYS_ULOG) nflog.answer(machine, socket, request);
+    else if (request.type >> 8 === NFNL_SUBSYS_CTNETLINK) conntrack.answer(machine, socket, request);
     else refuse(EINVAL);
   },
   closed(machine, socket) {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { formatRuleset, Transaction } from '../../src/nftables/index.ts';
 import { tcp } from '../../src/testing/packets/build.ts';
+import { Conntrack } from '../../src/conntrack/index.ts';
 import { MemoryKernel } from '../../src/testing/memory-kernel.ts';
 
 test('a kernel in memory takes a ruleset and gives it back', async () => {
@@ -82,4 +83,16 @@ test('NFLOG of a kernel in memory', async () => {
     break;
   }
   await log.close();
+});
+
+test('connections of a kernel in memory', async () => {
+  const kernel = MemoryKernel.create();
+  const web1 = kernel.container('web1', { links: [{ name: 'eth0', addresses: ['192.168.0.50/24', '10.10.0.100/32'] }] });
+  await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
+  kernel.receive(web1.netns, tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' }), 'eth0');
+  await using ct = Conntrack.open({ netns: web1.netns });
+  expect(await ct.count()).toBe(1);
+  const [flow] = await ct.list();
+  expect(flow).toMatchObject({ protocol: 'tcp', original: { source: '10.10.0.1', destination: '10.10.0.100', destinationPort: 80 }, reply: { source: '192.168.0.50', sourcePort: 8080 }, timeoutSeconds: 120 });
+  expect(await ct.flush()).toBe(1);
 });

@@ -49,6 +49,7 @@ export const IPS_SRC_NAT = 0x10;
 export const IPS_DST_NAT = 0x20;
 export const IPS_SRC_NAT_DONE = 0x80;
 export const IPS_DST_NAT_DONE = 0x100;
+export const IPS_DYING = 0x200;
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
 
