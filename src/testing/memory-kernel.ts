@@ -57,6 +57,10 @@ export class MemoryKernel {
     return new Network(this.#machine, this.#machine.namespace(netns.inode)).send(bytes);
   }
 
+  sysctl(netns: NetNs, name: string, value: string): void {
+    this.#machine.namespace(netns.inode).sysctls.set(name, value);
+  }
+
   advance(milliseconds: number): void {
     this.#machine.state.now += BigInt(milliseconds);
     for (const namespace of this.#machine.state.namespaces.values()) expire(this.#machine, namespace);

@@ -7,7 +7,7 @@ import {
   NFTA_FIB_F_PRESENT,
   NFTA_FIB_F_SADDR,
 } from '../linux/nf_tables.ts';
-import { isDone, type Manip, type Range, setUp, translate } from './conntrack/nat.ts';
+import { incremental, isDone, type Manip, type Range, setUp, translate } from './conntrack/nat.ts';
 import { IPS_CONFIRMED } from './conntrack/state.ts';
 import { confirm, track } from './conntrack/track.ts';
 import { type Forwarded, forward } from './ipvs/forward.ts';
@@ -263,9 +263,10 @@ export class Network {
       return true;
     }
     if (bytes[8]! <= 1) return false;
+    const old = bytes.slice(8, 10);
     bytes[8]!--;
-    setU16(bytes, 10, 0);
-    setU16(bytes, 10, checksum(bytes, 0, (bytes[0]! & 15) * 4));
+    // A checksum that a rule has made wrong stays wrong.
+    setU16(bytes, 10, incremental(u16(bytes, 10), old, bytes.subarray(8, 10)));
     return true;
   }
 
