@@ -76,7 +76,8 @@ export class Container {
   readonly #logs = new Set<Pick<Nflog, 'finish'>>();
   #endsLogs = false;
 
-  private constructor(netns: NetNs, exit: ProcessExit | undefined, logger: Logger | undefined) {
+  /** @internal */
+  protected constructor(netns: NetNs, exit: ProcessExit | undefined, logger: Logger | undefined) {
     if (!(netns instanceof NetNs)) throw typeError([], 'Container.open({ pid }), not new Container()', netns);
     this.netns = netns;
     this.#owned = exit === undefined ? undefined : netns;

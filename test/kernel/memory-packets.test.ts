@@ -36,9 +36,10 @@ test('packets', { timeout: 3e6 }, async () => {
     { name: 'i0', addresses: ['10.1.0.2/24', 'fd00:1::2/64'] },
     { name: 'i1', addresses: ['10.2.0.1/24', 'fd00:2::1/64'] },
   ];
-  const memory = kernel.netns('inside', links);
-  kernel.sysctl(memory, 'net/ipv4/ip_forward', '1');
-  kernel.sysctl(memory, 'net/ipv6/conf/all/forwarding', '1');
+  const inside = kernel.container('inside', { links });
+  const memory = inside.netns;
+  memory.sysctl.set('net.ipv4.ip_forward', '1');
+  memory.sysctl.set('net.ipv6.conf.all.forwarding', '1');
   const nfts = [Nftables.open({ netns: lab.inside }), Nftables.open({ netns: memory })] as const;
   const logs = [lab.inside, memory].map(netns => Nflog.open({ netns, groups: [77], queue: { packets: 1 } }));
   const got: string[][] = [[], []];
@@ -76,7 +77,7 @@ test('packets', { timeout: 3e6 }, async () => {
       ])();
       got[0]!.length = 0; got[1]!.length = 0;
       from.send(MACS.inside, MACS.third, isV6 ? 0x86dd : 0x0800, packet.bytes);
-      try { kernel.receive(memory, packet, 'i0'); } catch (error) { unmodelled++; if (!/does not model/.test((error as Error).message)) out.push((error as Error).stack!); break; }
+      try { inside.receive(packet, { on: 'i0' }); } catch (error) { unmodelled++; if (!/does not model/.test((error as Error).message)) out.push((error as Error).stack!); break; }
       await new Promise(r => setTimeout(r, 2));
       const dumps = await Promise.all(nfts.map(async nft => JSON.stringify((await nft.ruleset()).rules, (k, v) => typeof v === 'bigint' ? String(v) : k === 'handle' ? undefined : v)));
       packets++;

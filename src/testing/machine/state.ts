@@ -71,6 +71,17 @@ export const hasModule = ({ modules }: Release, name: string): boolean => module
 export const isSince = ({ version: [major, minor] }: Release, since: readonly [number, number]): boolean =>
   major > since[0] || (major === since[0] && minor >= since[1]);
 
+/** Settings that a namespace has, and what they are at first. */
+const SYSCTLS: readonly (readonly [name: string, value: string])[] = [
+  ['net/ipv4/ip_forward', '0'],
+  ['net/ipv6/conf/all/forwarding', '0'],
+  ['net/ipv4/vs/sloppy_tcp', '0'],
+  ['net/ipv4/vs/expire_nodest_conn', '0'],
+  ['net/ipv4/vs/expire_quiescent_template', '0'],
+  ['net/netfilter/nf_conntrack_acct', '0'],
+  ['net/netfilter/nf_conntrack_count', '0'],
+];
+
 export function newNamespace(inode: number, name: string, userNamespace: boolean): Namespace {
   const loopback: Link = {
     index: 1,
@@ -93,7 +104,7 @@ export function newNamespace(inode: number, name: string, userNamespace: boolean
     links: [loopback],
     lastIndex: 1,
     routes: [],
-    sysctls: new Map([['net/ipv4/ip_forward', '0']]),
+    sysctls: new Map(SYSCTLS),
     nfTables: newNfTables(),
     conntrack: newConntrack(),
     ipvs: newIpvs(),
