@@ -14,9 +14,9 @@ import { Machine } from './machine/machine.ts';
 import type { Link, MachineState, Namespace } from './machine/state.ts';
 import { netfilter } from './netfilter.ts';
 import { Network, type Passage } from './network.ts';
-import { expire as expireLogs } from './nflog.ts';
+import { expire as expireLogs } from './nflog/log.ts';
 import type { PacketBytes } from './packets/build.ts';
-import { routing } from './routing.ts';
+import { routing } from './rtnetlink/routing.ts';
 
 /** A device of a namespace. */
 export interface LinkOptions {

@@ -8,7 +8,7 @@ import {
 import * as conntrack from './conntrack/netlink.ts';
 import type { Family } from './machine/machine.ts';
 import * as nfTables from './nf_tables/subsystem.ts';
-import * as nflog from './nflog.ts';
+import * as nflog from './nflog/log.ts';
 import { EINVAL, refuse } from './refusal.ts';
 
 const TYPE_AT = 4;

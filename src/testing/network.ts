@@ -25,7 +25,7 @@ import {
   storeNumber,
 } from './nf_tables/expressions/type.ts';
 import type { Expression } from './nf_tables/state.ts';
-import { log } from './nflog.ts';
+import { log } from './nflog/log.ts';
 import { NF_ACCEPT, NF_DROP, NF_QUEUE, NF_STOLEN, runChain, type Step, type Trail } from './packets/chain.ts';
 import { type BuiltIn, FORWARD, INPUT, natChains, OUTPUT, POSTROUTING, PREROUTING, runHook } from './packets/hooks.ts';
 import { checksum, type Packet, parse, setU16, u16 } from './packets/packet.ts';

@@ -7,10 +7,11 @@ import {
   IPS_DST_NAT_DONE,
   IPS_SRC_NAT,
   IPS_SRC_NAT_DONE,
+  type Tracked,
   type Tuple,
   tupleKey,
 } from './state.ts';
-import { inverse, type Tracked } from './track.ts';
+import { inverse } from './track.ts';
 
 const TCP = 6;
 const UDP = 17;

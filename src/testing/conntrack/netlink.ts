@@ -51,9 +51,11 @@ export function answer(machine: Machine, socket: MemorySocket, request: Request)
       return;
     }
     case Ct.IPCTNL_MSG_CT_DELETE:
-      return deleteConnections(machine, namespace, request, attributes, family);
+      deleteConnections(machine, namespace, request, attributes, family);
+      return;
     case Ct.IPCTNL_MSG_CT_NEW:
-      return change(machine, namespace, request, attributes, family);
+      change(machine, namespace, request, attributes, family);
+      return;
     case Ct.IPCTNL_MSG_CT_GET_STATS: {
       const writer = new Writer();
       writer.message({ type: request.type, flags: 0, sequence: request.sequence, port: request.port }, () => {
@@ -61,10 +63,11 @@ export function answer(machine: Machine, socket: MemorySocket, request: Request)
         writer.u32be(Ct.CTA_STATS_GLOBAL_ENTRIES, namespace.conntrack.connections.size);
         writer.u32be(Ct.CTA_STATS_GLOBAL_MAX_ENTRIES, MAX_CONNECTIONS);
       });
-      return socket.deliver(writer.take());
+      socket.deliver(writer.take());
+      return;
     }
     default:
-      return refuse(EOPNOTSUPP);
+      refuse(EOPNOTSUPP);
   }
 }
 
@@ -176,18 +179,19 @@ function change(
   family: number,
 ): void {
   const { conntrack } = namespace;
-  const named = readTuple(attributes, Ct.CTA_TUPLE_ORIG, family) ?? readTuple(attributes, Ct.CTA_TUPLE_REPLY, family);
-  if (named === undefined) return refuse(EINVAL);
+  const named =
+    readTuple(attributes, Ct.CTA_TUPLE_ORIG, family) ??
+    readTuple(attributes, Ct.CTA_TUPLE_REPLY, family) ??
+    refuse(EINVAL);
   const { tuple, protocol, zone } = named;
   const existing = conntrack.tuples.get(tupleKey(family, protocol, zone, tuple))?.connection;
   const { now } = machine.state;
   const timeout = attributes.u32be(Ct.CTA_TIMEOUT);
   if (existing === undefined) {
     if ((request.flags & NLM_F_CREATE) === 0) refuse(ENOENT);
-    const reply = readTuple(attributes, Ct.CTA_TUPLE_REPLY, family);
-    const original = readTuple(attributes, Ct.CTA_TUPLE_ORIG, family);
-    if (reply === undefined || original === undefined || timeout === undefined) return refuse(EINVAL);
-    const milliseconds = BigInt(timeout) * 1000n;
+    const reply = readTuple(attributes, Ct.CTA_TUPLE_REPLY, family) ?? refuse(EINVAL);
+    const original = readTuple(attributes, Ct.CTA_TUPLE_ORIG, family) ?? refuse(EINVAL);
+    const milliseconds = BigInt(timeout ?? refuse(EINVAL)) * 1000n;
     const connection: Connection = {
       id: ++conntrack.lastId,
       family,
@@ -210,7 +214,8 @@ function change(
     conntrack.connections.add(connection);
     conntrack.tuples.set(tupleKey(family, protocol, zone, connection.original), { connection, direction: 0 });
     conntrack.tuples.set(tupleKey(family, protocol, zone, connection.reply), { connection, direction: 1 });
-    return tell(machine, namespace, 'new', connection, request.port);
+    tell(machine, namespace, 'new', connection, request.port);
+    return;
   }
   if ((request.flags & NLM_F_EXCL) !== 0) refuse(EEXIST);
   if (timeout !== undefined) {

@@ -32,6 +32,13 @@ export interface Connection {
   master: Connection | undefined;
 }
 
+/** What connection tracking says of a packet. */
+export interface Tracked {
+  readonly connection: Connection;
+  readonly direction: 0 | 1;
+  readonly state: 'new' | 'established' | 'related';
+}
+
 export interface Conntrack {
   /** By the key of either tuple. */
   tuples: Map<string, { connection: Connection; direction: 0 | 1 }>;

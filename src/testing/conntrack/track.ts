@@ -6,6 +6,7 @@ import {
   IPS_CONFIRMED,
   IPS_EXPECTED,
   IPS_SEEN_REPLY,
+  type Tracked,
   type Tuple,
   tupleKey,
 } from './state.ts';
@@ -42,13 +43,6 @@ const ANSWERS: Record<number, Record<number, number>> = {
 };
 const ICMP_REQUESTS: Record<number, readonly number[]> = { [ICMP]: [8, 13, 15, 17], [ICMPV6]: [128, 139] };
 const ICMP_ERRORS: Record<number, readonly number[]> = { [ICMP]: [3, 4, 5, 11, 12], [ICMPV6]: [1, 2, 3, 4] };
-
-/** What connection tracking says of a packet. */
-export interface Tracked {
-  readonly connection: Connection;
-  readonly direction: 0 | 1;
-  readonly state: 'new' | 'established' | 'related';
-}
 
 const familyOf = (packet: Packet): number => (packet.protocol === 0x0800 ? AF_INET : 10);
 

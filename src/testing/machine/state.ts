@@ -1,7 +1,7 @@
 import { type Conntrack, newConntrack } from '../conntrack/state.ts';
 import { type Ipvs, newIpvs } from '../ipvs/state.ts';
 import { type NfTables, newNfTables } from '../nf_tables/state.ts';
-import { type Nflog, newNflog } from '../nflog.ts';
+import { type Nflog, newNflog } from '../nflog/state.ts';
 
 /*
  * What a kernel in memory holds. Plain objects that refer to each other, so that a snapshot is one structured clone; sockets and watches are

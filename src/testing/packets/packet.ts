@@ -1,4 +1,4 @@
-import type { Tracked } from '../conntrack/track.ts';
+import type { Tracked } from '../conntrack/state.ts';
 import type { Link } from '../machine/state.ts';
 
 /** A packet on its way through the hooks of a namespace. */

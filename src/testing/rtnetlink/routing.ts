@@ -1,14 +1,21 @@
-import * as If from '../linux/if.ts';
-import * as Ifa from '../linux/if_addr.ts';
-import * as Link from '../linux/if_link.ts';
-import { NETLINK_ROUTE, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE } from '../linux/netlink.ts';
-import * as Rt from '../linux/rtnetlink.ts';
-import type { Family, Machine } from './machine/machine.ts';
-import { packed, type Request } from './machine/netlink.ts';
-import type { MemorySocket } from './machine/socket.ts';
-import type { Address, Link as Device, Namespace, Route } from './machine/state.ts';
-import { EADDRNOTAVAIL, EEXIST, EINVAL, ENETUNREACH, ENODEV, EOPNOTSUPP, ESRCH, refuse } from './refusal.ts';
-import { Attributes, type Writer as Bytes, Writer } from './wire/attributes.ts';
+import * as If from '../../linux/if.ts';
+import * as Ifa from '../../linux/if_addr.ts';
+import * as Link from '../../linux/if_link.ts';
+import {
+  NETLINK_ROUTE,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_EXCL,
+  NLM_F_MULTI,
+  NLM_F_REPLACE,
+} from '../../linux/netlink.ts';
+import * as Rt from '../../linux/rtnetlink.ts';
+import type { Family, Machine } from '../machine/machine.ts';
+import { packed, type Request } from '../machine/netlink.ts';
+import type { MemorySocket } from '../machine/socket.ts';
+import type { Address, Link as Device, Namespace, Route } from '../machine/state.ts';
+import { EADDRNOTAVAIL, EEXIST, EINVAL, ENETUNREACH, ENODEV, EOPNOTSUPP, ESRCH, refuse } from '../refusal.ts';
+import { Attributes, type Writer as Bytes, Writer } from '../wire/attributes.ts';
 
 /* Links, addresses and routes over NETLINK_ROUTE: what decides where packets go. */
 
@@ -162,8 +169,8 @@ const setLink = (call: Call): void => {
   const index = viewOf(request.bytes).getInt32(HEADER + 4, true);
   const existing = namespace.links.find(each => (index > 0 ? each.index === index : each.name === name));
   if (existing === undefined) {
-    if ((request.flags & NLM_F_CREATE) === 0) return refuse(ENODEV);
-    if (kind !== 'dummy') return machine.notModelled(`links of the kind ${kind}`);
+    if ((request.flags & NLM_F_CREATE) === 0) refuse(ENODEV);
+    if (kind !== 'dummy') machine.notModelled(`links of the kind ${kind}`);
     const number = ++namespace.lastIndex;
     namespace.links.push({
       index: number,

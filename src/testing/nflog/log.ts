@@ -1,13 +1,14 @@
-import { NETLINK_NETFILTER, NLMSG_DONE } from '../linux/netlink.ts';
-import { NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
-import * as Log from '../linux/nfnetlink_log.ts';
-import type { Machine } from './machine/machine.ts';
-import type { Request } from './machine/netlink.ts';
-import type { MemorySocket } from './machine/socket.ts';
-import type { Namespace } from './machine/state.ts';
-import { type Packet, u16 } from './packets/packet.ts';
-import { EBUSY, EINVAL, ENODEV, EOPNOTSUPP, EPERM, refuse } from './refusal.ts';
-import { Attributes, Writer } from './wire/attributes.ts';
+import { NETLINK_NETFILTER, NLMSG_DONE } from '../../linux/netlink.ts';
+import { NFNL_SUBSYS_ULOG } from '../../linux/nfnetlink.ts';
+import * as Log from '../../linux/nfnetlink_log.ts';
+import type { Machine } from '../machine/machine.ts';
+import type { Request } from '../machine/netlink.ts';
+import type { MemorySocket } from '../machine/socket.ts';
+import type { Namespace } from '../machine/state.ts';
+import { type Packet, u16 } from '../packets/packet.ts';
+import { EBUSY, EINVAL, ENODEV, EOPNOTSUPP, EPERM, refuse } from '../refusal.ts';
+import { Attributes, Writer } from '../wire/attributes.ts';
+import type { LogGroup } from './state.ts';
 
 /** nlmsghdr and nfgenmsg. */
 const HEADERS = 20;
@@ -21,30 +22,6 @@ const RANGE = 0xffff;
 const UNIT = 10n;
 /** What a message takes besides its payload, as the kernel estimates it. */
 const OVERHEAD = 200;
-
-/** A listener of a group. */
-export interface LogGroup {
-  readonly port: number;
-  mode: number;
-  range: number;
-  buffer: number;
-  timeout: number;
-  threshold: number;
-  flags: number;
-  sequence: number;
-  /** Packets that wait to be delivered together. */
-  waiting: Uint8Array[];
-  /** When they are delivered at the latest. */
-  due: bigint | undefined;
-}
-
-export interface Nflog {
-  groups: Map<number, LogGroup>;
-  /** Numbers the packets of all groups. */
-  sequence: number;
-}
-
-export const newNflog = (): Nflog => ({ groups: new Map(), sequence: 1 });
 
 /** A request that configures a group (nfulnl_recv_config). */
 export function answer(machine: Machine, socket: MemorySocket, request: Request): void {
@@ -75,7 +52,7 @@ export function answer(machine: Machine, socket: MemorySocket, request: Request)
     };
     groups.set(number, group);
   } else if (command === Log.NFULNL_CFG_CMD_UNBIND) {
-    if (existing === undefined) return refuse(ENODEV);
+    if (existing === undefined) refuse(ENODEV);
     flush(machine, number, existing);
     groups.delete(number);
     return;
