@@ -1,7 +1,7 @@
 import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
-import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
+import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
 import { type Attribute, type Attributes, textOf, type Writer } from '../wire/attributes.ts';
 import type { Work } from './context.ts';
 import type { Base, Chain, Table } from './state.ts';
@@ -177,7 +177,7 @@ function update(work: Work, table: Table, chain: Chain, policy: number | undefin
   const { base } = chain;
   const before = { name: chain.name, policy: base?.policy, devices: base?.devices, counters: base?.counters };
   if (attributes.has(Nft.NFTA_CHAIN_HOOK)) {
-    if (base === undefined) return refuse(EEXIST, at);
+    if (base === undefined) throw new Refusal(EEXIST, at?.offset);
     const hook = readHook(work, table, attributes, base);
     if (hook.type !== base.type) refuse(EEXIST, at);
     if (hook.hook !== base.hook || hook.priority !== base.priority) {
@@ -199,7 +199,7 @@ function update(work: Work, table: Table, chain: Chain, policy: number | undefin
   }
   const counters = readCounters(attributes);
   if (counters !== undefined) {
-    if (base === undefined) return refuse(EOPNOTSUPP);
+    if (base === undefined) throw new Refusal(EOPNOTSUPP);
     base.counters = counters;
   }
   if (policy !== undefined && base !== undefined) {

@@ -1,17 +1,28 @@
 import type { Request } from '../machine/netlink.ts';
-import type { Namespace } from '../machine/state.ts';
+import type { Namespace, Release } from '../machine/state.ts';
 import { EINVAL, ENODATA, ERANGE, refuse } from '../refusal.ts';
-import type { Attribute, Attributes } from '../wire/attributes.ts';
-import type { Engine } from './expressions/type.ts';
-import type { Chain, NftSet, Rule, Table } from './state.ts';
+import type { Attribute, Attributes, Writer } from '../wire/attributes.ts';
+import type { Chain, Expression, NftSet, Rule, Table } from './state.ts';
 
 /** The words of the register file: 0 to 3 hold the verdict, 4 to 19 values. */
 const WORDS = 20;
 export const VERDICT = 0;
 
+/** What reading and writing messages needs of the kernel. */
+export interface Codec {
+  readonly release: Release;
+  /** Milliseconds since the boot. */
+  readonly now: bigint;
+  /** What this kernel would have to guess. */
+  notModelled(feature: string): never;
+  /** Expressions inside of expressions, sets and elements. */
+  read(attributes: Attributes, context: RuleContext): Expression;
+  write(expression: Expression, writer: Writer): void;
+}
+
 /** What is true while one message of a batch is carried out. */
 export interface Work {
-  readonly engine: Engine;
+  readonly engine: Codec;
   readonly namespace: Namespace;
   readonly request: Request;
   /** Of the nfgenmsg. */

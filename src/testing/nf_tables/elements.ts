@@ -3,10 +3,10 @@ import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
 import { EBUSY, EEXIST, EINVAL, ENFILE, ENOENT, EOPNOTSUPP, ERANGE, refuse } from '../refusal.ts';
 import type { Attribute, Attributes, Writer } from '../wire/attributes.ts';
-import type { RuleContext, Work } from './context.ts';
+import type { Codec, RuleContext, Work } from './context.ts';
 import { count, readData, writeData } from './data.ts';
 import { cloned, isStateful } from './expressions/stateful.ts';
-import { compare, type Engine } from './expressions/type.ts';
+import { compare } from './expressions/type.ts';
 import { pointingAt } from './rules.ts';
 import { backendOf, forget, identity, isEnd, isExpired, isWithin, sortedElements } from './set-lookup.ts';
 import { setOfMessage } from './sets.ts';
@@ -345,7 +345,7 @@ function remove(work: Work, set: NftSet, element: Element): void {
   });
 }
 
-export function writeElement(writer: Writer, set: NftSet, element: Element, engine: Engine): void {
+export function writeElement(writer: Writer, set: NftSet, element: Element, engine: Codec): void {
   const { key, keyEnd, data, verdict, object, expressions, flags, timeout, expires, userdata } = element;
   if (key !== undefined) writeData(writer, Nft.NFTA_SET_ELEM_KEY, key);
   if (keyEnd !== undefined) writeData(writer, Nft.NFTA_SET_ELEM_KEY_END, keyEnd);

@@ -14,9 +14,8 @@ import type { MemorySocket } from '../machine/socket.ts';
 import { isSince, type Namespace } from '../machine/state.ts';
 import type { Writer } from '../wire/attributes.ts';
 import { writeChain } from './chains.ts';
-import type { Batch, Work } from './context.ts';
+import type { Batch, Codec, Work } from './context.ts';
 import { type ElementChange, writeElement } from './elements.ts';
-import type { Engine } from './expressions/type.ts';
 import { writeFlowtable } from './flowtables.ts';
 import { nftMessage } from './message.ts';
 import { writeObject } from './objects.ts';
@@ -50,8 +49,8 @@ function record(
 }
 
 const created = ({ request }: Work): number => request.flags & (NLM_F_CREATE | NLM_F_EXCL);
-const isOld = ({ release }: Engine): boolean => !isSince(release, NEW_ORDER);
-const isShort = ({ release }: Engine): boolean => isSince(release, SHORT_DELETIONS);
+const isOld = ({ release }: Codec): boolean => !isSince(release, NEW_ORDER);
+const isShort = ({ release }: Codec): boolean => isSince(release, SHORT_DELETIONS);
 
 export function tableEvent(work: Work, type: number, table: Table): void {
   const { engine } = work;

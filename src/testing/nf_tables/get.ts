@@ -5,11 +5,10 @@ import { isSince, type Namespace } from '../machine/state.ts';
 import { EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
 import { Attributes, type Writer } from '../wire/attributes.ts';
 import { chainOf, writeChain } from './chains.ts';
-import { newBatch, type Work } from './context.ts';
+import { type Codec, newBatch, type Work } from './context.ts';
 import { readData } from './data.ts';
 import { found, writeElement } from './elements.ts';
 import { generationMessage, NEW_ORDER } from './events.ts';
-import type { Engine } from './expressions/type.ts';
 import { flowtableOf, writeFlowtable } from './flowtables.ts';
 import { nftMessage } from './message.ts';
 import { objectOf, resetObject, writeObject } from './objects.ts';
@@ -27,7 +26,7 @@ interface Entry {
   readonly body: Body;
 }
 
-function workOf(request: Request, namespace: Namespace, engine: Engine): Work {
+function workOf(request: Request, namespace: Namespace, engine: Codec): Work {
   const attributes = new Attributes(request.bytes, HEADERS, request.bytes.length);
   return { engine, namespace, request, family: request.bytes[16]!, attributes, batch: newBatch() };
 }
@@ -190,7 +189,7 @@ const KINDS: Record<number, Kind> = {
 };
 
 /** A dump, whose datagrams are made as they are read. */
-export function dump(kind: number, request: Request, namespace: Namespace, engine: Engine): Generator<Uint8Array> {
+export function dump(kind: number, request: Request, namespace: Namespace, engine: Codec): Generator<Uint8Array> {
   const found = KINDS[kind];
   if (found === undefined) return refuse(EOPNOTSUPP);
   const work = workOf(request, namespace, engine);
@@ -211,7 +210,7 @@ export function dump(kind: number, request: Request, namespace: Namespace, engin
 }
 
 /** One object by its name. */
-export function answerGet(kind: number, request: Request, namespace: Namespace, engine: Engine): Uint8Array {
+export function answerGet(kind: number, request: Request, namespace: Namespace, engine: Codec): Uint8Array {
   const work = workOf(request, namespace, engine);
   if (kind === Nft.NFT_MSG_GETGEN) return generationMessage(namespace, request);
   const single = SINGLE[kind];

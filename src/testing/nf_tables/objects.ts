@@ -2,11 +2,11 @@ import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Attributes, Writer } from '../wire/attributes.ts';
-import { needed, type Work } from './context.ts';
+import { type Codec, needed, type Work } from './context.ts';
 import { readSynproxy, SYNPROXY_ROWS } from './expressions/actions.ts';
 import { given, type Row, writeRows } from './expressions/rows.ts';
 import { connlimit, counter, limit, quota, type Stateful } from './expressions/stateful.ts';
-import type { Engine, Run } from './expressions/type.ts';
+import type { Run } from './expressions/type.ts';
 import type { NftObject, Table, Value } from './state.ts';
 import { nameOf, tableOf } from './tables.ts';
 
@@ -169,7 +169,7 @@ export function resetObject({ type, state }: NftObject): void {
   COUNTING[type]?.reset?.(state);
 }
 
-export function writeObject(writer: Writer, object: NftObject, engine: Engine, isOld: boolean): void {
+export function writeObject(writer: Writer, object: NftObject, engine: Codec, isOld: boolean): void {
   const { type, values, state } = object;
   writer.text(Nft.NFTA_OBJ_TABLE, object.table.name);
   writer.text(Nft.NFTA_OBJ_NAME, object.name);

@@ -15,7 +15,7 @@ import { nameOf, newTable, tableOf, tablesToDelete } from './tables.ts';
 /** Carries out one message of a batch. */
 export function carryOut(kind: number, work: Work): void {
   const operation = OPERATIONS[kind];
-  if (operation === undefined) return refuse(EINVAL);
+  if (operation === undefined) throw new Refusal(EINVAL);
   operation(work, kind);
 }
 

@@ -3,9 +3,8 @@ import * as Nft from '../../linux/nf_tables.ts';
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, type Refusal, refuse, refuseAt } from '../refusal.ts';
 import type { Attribute, Writer } from '../wire/attributes.ts';
 import { chainOf } from './chains.ts';
-import type { RuleContext, Work } from './context.ts';
+import type { Codec, RuleContext, Work } from './context.ts';
 import { count } from './data.ts';
-import type { Engine } from './expressions/type.ts';
 import type { Chain, Expression, NftSet, Rule, Table } from './state.ts';
 import { tableOf } from './tables.ts';
 
@@ -200,7 +199,7 @@ export function rulesToDelete(work: Work, isDestroy: boolean): readonly { chain:
 }
 
 /** @param before the rule in front of it, where the kernel tells it */
-export function writeRule(writer: Writer, chain: Chain, rule: Rule, engine: Engine, before: Rule | undefined): void {
+export function writeRule(writer: Writer, chain: Chain, rule: Rule, engine: Codec, before: Rule | undefined): void {
   writer.text(Nft.NFTA_RULE_TABLE, chain.table.name);
   writer.text(Nft.NFTA_RULE_CHAIN, chain.name);
   writer.u64be(Nft.NFTA_RULE_HANDLE, BigInt(rule.handle));

@@ -3,10 +3,9 @@ import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Attributes, Writer } from '../wire/attributes.ts';
-import { needed, type RuleContext, type Work } from './context.ts';
+import { type Codec, needed, type RuleContext, type Work } from './context.ts';
 import { DATA_VERDICT } from './expressions/lookups.ts';
 import { isStateful } from './expressions/stateful.ts';
-import type { Engine } from './expressions/type.ts';
 import { backendOf } from './set-lookup.ts';
 import type { Expression, NftSet, Table } from './state.ts';
 import { nameOf, tableOf } from './tables.ts';
@@ -180,7 +179,7 @@ export function setOfMessage(work: Work, table: Table, nameType: number, idType:
 /** What Linux 6.17 tells of a set besides. */
 const TOLD = [6, 17] as const;
 
-export function writeSet(writer: Writer, set: NftSet, engine: Engine): void {
+export function writeSet(writer: Writer, set: NftSet, engine: Codec): void {
   writer.text(Nft.NFTA_SET_TABLE, set.table.name);
   writer.text(Nft.NFTA_SET_NAME, set.name);
   writer.u64be(Nft.NFTA_SET_HANDLE, BigInt(set.handle));

@@ -47,13 +47,18 @@ export function answer(machine: Machine, socket: MemorySocket, request: Request)
 export function answerBatch(machine: Machine, socket: MemorySocket, datagram: Uint8Array): void {
   const namespace = machine.namespace(socket.namespace);
   const [begin, ...requests] = [...requestsOf(datagram, socket.port)];
-  const refuseWhole = (request: Request, refusal: Refusal) => socket.deliver(acknowledgement(socket, request, refusal));
   if (begin === undefined || begin.bytes.length < HEADERS) return;
+  const refuseWhole = (errno: number) => socket.deliver(acknowledgement(socket, begin, new Refusal(errno)));
   const subsystem = (begin.bytes[18]! << 8) | begin.bytes[19]!;
-  if (subsystem !== NFNL_SUBSYS_NFTABLES) return refuseWhole(begin, new Refusal(EOPNOTSUPP));
+  if (subsystem !== NFNL_SUBSYS_NFTABLES) {
+    refuseWhole(EOPNOTSUPP);
+    return;
+  }
   const generation = attributesOf(begin).u32be(NFNL_BATCH_GENID) ?? 0;
-  if (generation !== 0 && generation !== namespace.nfTables.generation)
-    return refuseWhole(begin, new Refusal(ERESTART));
+  if (generation !== 0 && generation !== namespace.nfTables.generation) {
+    refuseWhole(ERESTART);
+    return;
+  }
 
   const first = attempt(machine, socket, namespace, requests, false);
   // What cannot be reached is found at the end. The messages are tried once more, each with a look at what it leads to.

@@ -2,7 +2,7 @@ import { NFTA_EXPR_DATA, NFTA_EXPR_NAME } from '../../../linux/nf_tables.ts';
 import { hasModule } from '../../machine/state.ts';
 import { EINVAL, ENOENT, refuse } from '../../refusal.ts';
 import type { Attributes, Writer } from '../../wire/attributes.ts';
-import type { RuleContext } from '../context.ts';
+import type { Codec, RuleContext } from '../context.ts';
 import type { Expression } from '../state.ts';
 import { ACTIONS } from './actions.ts';
 import { COMPARING } from './compare.ts';
@@ -12,7 +12,7 @@ import { LOOKUPS } from './lookups.ts';
 import { meta } from './meta.ts';
 import { payload } from './payload.ts';
 import { STATEFUL } from './stateful.ts';
-import type { Engine, ExpressionType } from './type.ts';
+import type { ExpressionType } from './type.ts';
 import { XT } from './xt.ts';
 
 /** Every kind of expression that this kernel has, by the name that messages give it. */
@@ -59,7 +59,7 @@ export function readExpression(attributes: Attributes, context: RuleContext): Ex
   return { name, ...type.read(attributes.nested(NFTA_EXPR_DATA), context) };
 }
 
-export function writeExpression(expression: Expression, writer: Writer, engine: Engine): void {
+export function writeExpression(expression: Expression, writer: Writer, engine: Codec): void {
   writer.text(NFTA_EXPR_NAME, expression.name);
   if (expression.name === 'notrack') return;
   writer.nest(NFTA_EXPR_DATA, () => EXPRESSIONS.get(expression.name)!.write(expression, writer, engine));

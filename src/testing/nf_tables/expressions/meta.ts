@@ -2,7 +2,7 @@ import * as Nft from '../../../linux/nf_tables.ts';
 import { isSince } from '../../machine/state.ts';
 import type { Packet } from '../../packets/packet.ts';
 import { EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
-import { neededU32, source, target } from '../context.ts';
+import { neededU32, type RuleContext, source, target } from '../context.ts';
 import { given, type Row, writeRows } from './rows.ts';
 import { type ExpressionType, numberOf, type Run, registerBytes, store, storeNumber } from './type.ts';
 
@@ -164,7 +164,11 @@ export const meta: ExpressionType = {
 };
 
 const BROUTE = [6, 4] as const;
-function writableElsewhere(key: number, family: number, { release }: Run['engine']): number | undefined {
+function writableElsewhere(
+  key: number,
+  family: number,
+  { release }: RuleContext['work']['engine'],
+): number | undefined {
   return key === Nft.NFT_META_BRI_BROUTE && family === NFPROTO_BRIDGE && isSince(release, BROUTE) ? 1 : undefined;
 }
 

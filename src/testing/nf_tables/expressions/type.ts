@@ -1,7 +1,7 @@
-import type { Namespace, Release } from '../../machine/state.ts';
+import type { Namespace } from '../../machine/state.ts';
 import type { Packet } from '../../packets/packet.ts';
 import type { Attributes, Writer } from '../../wire/attributes.ts';
-import type { RuleContext } from '../context.ts';
+import type { Codec, RuleContext } from '../context.ts';
 import type { Chain, Expression, NftObject, Rule, Verdict } from '../state.ts';
 
 /** A hook that runs: the family and the number of the hook. */
@@ -11,17 +11,9 @@ export interface HookPoint {
 }
 
 /** What expressions need of the kernel around them. */
-export interface Engine {
-  readonly release: Release;
-  /** Milliseconds since the boot. */
-  readonly now: bigint;
+export interface Engine extends Codec {
   /** Nanoseconds since 1970. */
   readonly wallClock: bigint;
-  /** What this kernel would have to guess. */
-  notModelled(feature: string): never;
-  /** Expressions inside of expressions, sets and elements. */
-  read(attributes: Attributes, context: RuleContext): Expression;
-  write(expression: Expression, writer: Writer): void;
   run(expression: Expression, run: Run): Outcome;
   /** Lets a named object have a packet. @returns whether the rule goes on */
   take(object: NftObject, run: Run): boolean;
@@ -66,7 +58,7 @@ export interface Reached {
 /** A kind of expression: how the kernel reads it from a message, writes it into one, and carries it out on a packet. */
 export interface ExpressionType {
   read(attributes: Attributes | undefined, context: RuleContext): Omit<Expression, 'name'>;
-  write(expression: Expression, writer: Writer, engine: Engine): void;
+  write(expression: Expression, writer: Writer, engine: Codec): void;
   run(expression: Expression, run: Run): Outcome;
   /** Whether base chains of that kind may lead to it; all may where this is absent. */
   allows?(expression: Expression, reached: Reached): boolean;
