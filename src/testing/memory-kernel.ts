@@ -13,9 +13,9 @@ import { MemoryCalls } from './machine/calls.ts';
 import { Machine } from './machine/machine.ts';
 import type { Link, MachineState, Namespace } from './machine/state.ts';
 import { netfilter } from './netfilter.ts';
-import { Network, type Passage } from './network.ts';
 import { expire as expireLogs } from './nflog/log.ts';
 import type { PacketBytes } from './packets/build.ts';
+import { type Passage, Path } from './packets/path.ts';
 import { routing } from './rtnetlink/routing.ts';
 
 /** A device of a namespace. */
@@ -83,7 +83,7 @@ export class MemoryContainer extends Container {
   receive(packet: PacketBytes, { on }: { on: string }): PacketResult {
     const link = this.#namespace.links.find(({ name }) => name === on);
     if (link === undefined) throw rangeError(['on'], 'the name of a device of the container', on);
-    return resultOf(new Network(this.#machine, this.#namespace).receive(packet.bytes, link));
+    return resultOf(new Path(this.#machine, this.#namespace).receive(packet.bytes, link));
   }
 
   /**
@@ -93,7 +93,7 @@ export class MemoryContainer extends Container {
    * web1.send(udp({ from: '192.168.0.50:40000', to: '192.168.0.1:53' }));
    */
   send(packet: PacketBytes): PacketResult {
-    return resultOf(new Network(this.#machine, this.#namespace).send(packet.bytes));
+    return resultOf(new Path(this.#machine, this.#namespace).send(packet.bytes));
   }
 
   /**

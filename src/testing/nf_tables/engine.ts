@@ -18,13 +18,6 @@ export function engineOf(machine: Machine): Engine {
     write: (expression, writer) => writeExpression(expression, writer, engine),
     run: (expression, run) => EXPRESSIONS.get(expression.name)!.run(expression, run),
     take: takeObject,
-    fib: () => machine.notModelled('fib'),
-    ct: () => machine.notModelled('ct'),
-    untrack: () => machine.notModelled('notrack'),
-    nat: () => machine.notModelled('nat'),
-    reject: () => machine.notModelled('reject'),
-    log: () => machine.notModelled('log'),
-    copy: () => machine.notModelled('dup'),
   };
   return engine;
 }

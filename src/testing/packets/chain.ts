@@ -1,14 +1,19 @@
 import { NFT_BREAK, NFT_CONTINUE, NFT_GOTO, NFT_JUMP, NFT_RETURN } from '../../linux/nf_tables.ts';
 import type { Namespace } from '../machine/state.ts';
 import { EXPRESSIONS } from '../nf_tables/expressions/index.ts';
-import type { Engine, HookPoint, Run } from '../nf_tables/expressions/type.ts';
+import {
+  type Engine,
+  type HookPoint,
+  NF_ACCEPT,
+  NF_DROP,
+  NF_QUEUE,
+  NF_STOLEN,
+  type PacketPath,
+  type Run,
+} from '../nf_tables/expressions/type.ts';
 import type { Chain, Rule } from '../nf_tables/state.ts';
 import type { Packet } from './packet.ts';
 
-export const NF_DROP = 0;
-export const NF_ACCEPT = 1;
-export const NF_STOLEN = 2;
-export const NF_QUEUE = 3;
 const REGISTERS = 80;
 
 /** A rule that matched, or the end of a chain. */
@@ -21,8 +26,11 @@ export interface Step {
   readonly verdict: string;
 }
 
-/** Where the rules of a hook leave their traces. */
-export interface Trail {
+/** A packet's path as its chains see it. */
+export interface ChainPath extends PacketPath {
+  readonly engine: Engine;
+  readonly namespace: Namespace;
+  /** Where rules leave their traces. */
   readonly steps: Step[];
 }
 
@@ -38,19 +46,13 @@ const NAMES: Record<number, string> = {
 };
 
 /** Lets a packet through a base chain (nft_do_chain). @returns NF_ACCEPT, NF_DROP, NF_STOLEN or NF_QUEUE */
-export function runChain(
-  engine: Engine,
-  namespace: Namespace,
-  base: Chain,
-  packet: Packet,
-  point: HookPoint,
-  trail: Trail,
-): number {
+export function runChain(path: ChainPath, base: Chain, packet: Packet, point: HookPoint): number {
   const registers = new Uint8Array(REGISTERS);
   const view = new DataView(registers.buffer);
   const run: { -readonly [Key in keyof Run]: Run[Key] } = {
-    engine,
-    namespace,
+    engine: path.engine,
+    namespace: path.namespace,
+    path,
     packet,
     point,
     chain: base,
@@ -62,7 +64,7 @@ export function runChain(
   let chain = base;
   let next = 0;
   const step = (rule: Rule | undefined, code: number, target?: Chain) =>
-    trail.steps.push({
+    path.steps.push({
       family: chain.table.family,
       table: chain.table.name,
       chain: chain.name,

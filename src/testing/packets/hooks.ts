@@ -1,8 +1,8 @@
 import { NFT_TABLE_F_DORMANT } from '../../linux/nf_tables.ts';
 import type { Namespace } from '../machine/state.ts';
-import type { Engine } from '../nf_tables/expressions/type.ts';
+import { NF_ACCEPT } from '../nf_tables/expressions/type.ts';
 import type { Chain } from '../nf_tables/state.ts';
-import { NF_ACCEPT, runChain, type Trail } from './chain.ts';
+import { type ChainPath, runChain } from './chain.ts';
 import { type Packet, parse } from './packet.ts';
 
 export const PREROUTING = 0;
@@ -24,24 +24,22 @@ type Entry = { readonly priority: number; readonly registered: number; run(): nu
 
 /** Runs all that is registered at a hook of IPv4 or IPv6, in the order of priorities; of equal ones the newest first (nf_hook_slow). */
 export function runHook(
-  engine: Engine,
-  namespace: Namespace,
+  path: ChainPath,
   builtIns: readonly BuiltIn[],
   family: number,
   hook: number,
   packet: Packet,
-  trail: Trail,
 ): number {
   const point = { family, hook };
   const entries: Entry[] = builtIns
     .filter(each => each.family === family && each.hook === hook)
     .map(each => ({ priority: each.priority, registered: 0, run: () => each.run(packet) }));
-  for (const chain of baseChains(namespace, family, hook))
+  for (const chain of baseChains(path.namespace, family, hook))
     if (chain.base!.type !== 'nat')
       entries.push({
         priority: chain.base!.priority,
         registered: chain.base!.registered,
-        run: () => runChain(engine, namespace, chain, packet, point, trail),
+        run: () => runChain(path, chain, packet, point),
       });
   entries.sort(inOrder);
   for (const entry of entries) {

@@ -93,3 +93,10 @@ export function pseudoSum(packet: Packet, protocol: number, length: number): num
   for (let at = start; at < end; at += 2) sum += u16(bytes, at);
   return sum;
 }
+
+/** AF_INET or AF_INET6. */
+export const familyOf = ({ protocol }: Packet): number => (protocol === ETH_P_IP ? 2 : 10);
+export const sourceOf = ({ bytes, protocol }: Packet): Uint8Array =>
+  protocol === ETH_P_IP ? bytes.subarray(12, 16) : bytes.subarray(8, 24);
+export const destinationOf = ({ bytes, protocol }: Packet): Uint8Array =>
+  protocol === ETH_P_IP ? bytes.subarray(16, 20) : bytes.subarray(24, 40);

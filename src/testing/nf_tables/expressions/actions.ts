@@ -1,10 +1,10 @@
 import * as Nft from '../../../linux/nf_tables.ts';
-import { EAFNOSUPPORT, EINVAL, EOPNOTSUPP, ERANGE, refuse } from '../../refusal.ts';
+import { EINVAL, EOPNOTSUPP, ERANGE, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
-import { needed, neededU32, type RuleContext, source } from '../context.ts';
+import { needed, neededU32, source } from '../context.ts';
 import type { Value } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
-import { type ExpressionType, numberOf, type Reached } from './type.ts';
+import type { ExpressionType } from './type.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -14,123 +14,8 @@ const PREROUTING = 0;
 const INPUT = 1;
 const FORWARD = 2;
 const OUTPUT = 3;
-const POSTROUTING = 4;
-/** NF_NAT_RANGE_*: addresses 1, ports 2, random 4, persistent 8, fully random 16, offset 32, netmap 64. */
-const RANGE_MAP_IPS = 1;
-const RANGE_PROTO_SPECIFIED = 2;
-const RANGE_ALL = 0x7f;
+const _POSTROUTING = 4;
 const ADDRESS_LENGTH: Record<number, number> = { [AF_INET]: 4, [AF_INET6]: 16 };
-
-/** Two registers: where the second is absent, it is the first. */
-function pair(
-  attributes: Attributes,
-  context: RuleContext,
-  from: number,
-  to: number,
-  length: number,
-): [number, number] | undefined {
-  const first = attributes.u32be(from);
-  if (first === undefined) return undefined;
-  const word = source(context, first, length);
-  const second = attributes.u32be(to);
-  return [word, second === undefined ? word : source(context, second, length)];
-}
-
-const inNat =
-  (...hooks: number[]) =>
-  (_: unknown, { type, hook }: Reached): boolean =>
-    type === 'nat' && hooks.includes(hook);
-
-const NAT: readonly Row[] = [
-  ['type', Nft.NFTA_NAT_TYPE, 'u32'],
-  ['family', Nft.NFTA_NAT_FAMILY, 'u32'],
-  ['addressMin', Nft.NFTA_NAT_REG_ADDR_MIN, 'register'],
-  ['addressMax', Nft.NFTA_NAT_REG_ADDR_MAX, 'register'],
-  ['portMin', Nft.NFTA_NAT_REG_PROTO_MIN, 'register'],
-  ['portMax', Nft.NFTA_NAT_REG_PROTO_MAX, 'register'],
-  ['flags', Nft.NFTA_NAT_FLAGS, 'u32'],
-];
-
-const nat: ExpressionType = {
-  read(attributes, context) {
-    const hasAddress = attributes?.has(Nft.NFTA_NAT_REG_ADDR_MIN);
-    if (!attributes?.has(Nft.NFTA_NAT_TYPE) || (!hasAddress && !attributes.has(Nft.NFTA_NAT_REG_PROTO_MIN)))
-      refuse(EINVAL);
-    const type = attributes!.u32be(Nft.NFTA_NAT_TYPE)!;
-    if (type > Nft.NFT_NAT_DNAT) refuse(EOPNOTSUPP);
-    const family = neededU32(attributes, Nft.NFTA_NAT_FAMILY);
-    const ofTable = context.table.family;
-    if (ofTable !== INET && ofTable !== family) refuse(EOPNOTSUPP);
-    const length = ADDRESS_LENGTH[family];
-    if (length === undefined && hasAddress) refuse(EAFNOSUPPORT);
-    const addresses = pair(attributes!, context, Nft.NFTA_NAT_REG_ADDR_MIN, Nft.NFTA_NAT_REG_ADDR_MAX, length ?? 4);
-    const ports = pair(attributes!, context, Nft.NFTA_NAT_REG_PROTO_MIN, Nft.NFTA_NAT_REG_PROTO_MAX, 2);
-    let flags = (addresses ? RANGE_MAP_IPS : 0) | (ports ? RANGE_PROTO_SPECIFIED : 0);
-    const asked = attributes!.u32be(Nft.NFTA_NAT_FLAGS);
-    if (asked !== undefined) {
-      if ((asked & ~RANGE_ALL) !== 0) refuse(EOPNOTSUPP);
-      flags |= asked;
-    }
-    const values = {
-      type,
-      family,
-      addressMin: addresses?.[0],
-      addressMax: addresses?.[1],
-      portMin: ports?.[0],
-      portMax: ports?.[1],
-      flags,
-    };
-    return { values: given(values) };
-  },
-  write: ({ values }, writer) =>
-    writeRows(NAT, given({ ...values, flags: (values.flags as number) || undefined }), writer),
-  allows: (expression, reached) =>
-    inNat(...(numberOf(expression, 'type') === Nft.NFT_NAT_SNAT ? [POSTROUTING, INPUT] : [PREROUTING, OUTPUT]))(
-      expression,
-      reached,
-    ),
-  run: (expression, run) => run.engine.nat(expression, run),
-};
-
-const MASQ: readonly Row[] = [
-  ['flags', Nft.NFTA_MASQ_FLAGS, 'u32'],
-  ['portMin', Nft.NFTA_MASQ_REG_PROTO_MIN, 'register'],
-  ['portMax', Nft.NFTA_MASQ_REG_PROTO_MAX, 'register'],
-];
-
-const masq: ExpressionType = {
-  read(attributes, context) {
-    const flags = attributes?.u32be(Nft.NFTA_MASQ_FLAGS) ?? 0;
-    if ((flags & ~RANGE_ALL) !== 0) refuse(EINVAL);
-    const ports = attributes && pair(attributes, context, Nft.NFTA_MASQ_REG_PROTO_MIN, Nft.NFTA_MASQ_REG_PROTO_MAX, 2);
-    return { values: given({ flags, portMin: ports?.[0], portMax: ports?.[1] }) };
-  },
-  write: ({ values }, writer) =>
-    writeRows(MASQ, given({ ...values, flags: (values.flags as number) || undefined }), writer),
-  allows: inNat(POSTROUTING),
-  run: (expression, run) => run.engine.nat(expression, run),
-};
-
-const REDIR: readonly Row[] = [
-  ['portMin', Nft.NFTA_REDIR_REG_PROTO_MIN, 'register'],
-  ['portMax', Nft.NFTA_REDIR_REG_PROTO_MAX, 'register'],
-  ['flags', Nft.NFTA_REDIR_FLAGS, 'u32'],
-];
-
-const redir: ExpressionType = {
-  read(attributes, context) {
-    const ports =
-      attributes && pair(attributes, context, Nft.NFTA_REDIR_REG_PROTO_MIN, Nft.NFTA_REDIR_REG_PROTO_MAX, 2);
-    // Flags that are given stand in the place of those that the ports imply.
-    const flags = attributes?.u32be(Nft.NFTA_REDIR_FLAGS) ?? (ports ? RANGE_PROTO_SPECIFIED : 0);
-    if ((flags & ~RANGE_ALL) !== 0) refuse(EINVAL);
-    return { values: given({ portMin: ports?.[0], portMax: ports?.[1], flags }) };
-  },
-  write: ({ values }, writer) =>
-    writeRows(REDIR, given({ ...values, flags: (values.flags as number) || undefined }), writer),
-  allows: inNat(PREROUTING, OUTPUT),
-  run: (expression, run) => run.engine.nat(expression, run),
-};
 
 const REJECT: readonly Row[] = [
   ['type', Nft.NFTA_REJECT_TYPE, 'u32'],
@@ -158,7 +43,7 @@ const reject: ExpressionType = {
     family === NETDEV
       ? hook === 0
       : [PREROUTING, INPUT, FORWARD, OUTPUT].includes(hook) || (family === INET && hook === 5),
-  run: ({ values }, run) => run.engine.reject(values.type as number, values.code as number | undefined, run),
+  run: ({ values }, run) => run.path.reject(values.type as number, values.code as number | undefined, run),
 };
 
 const LOG: readonly Row[] = [
@@ -196,7 +81,7 @@ const log: ExpressionType = {
   },
   write: ({ values }, writer) => writeRows(LOG, values, writer),
   run(expression, run) {
-    if (expression.values.group !== undefined) run.engine.log(expression, run);
+    if (expression.values.group !== undefined) run.path.log(expression, run);
     return undefined;
   },
 };
@@ -248,7 +133,7 @@ const dup: ExpressionType = {
     return { values: given({ address, device: device === undefined ? undefined : source(context, device, 4) }) };
   },
   write: ({ values }, writer) => writeRows(DUP, values, writer),
-  run: (expression, run) => run.engine.copy(expression, run),
+  run: (expression, run) => run.path.copy(expression, run),
 };
 
 const FWD: readonly Row[] = [
@@ -277,7 +162,8 @@ const notrack: ExpressionType = {
   read: () => ({ values: {} }),
   write() {},
   run(_, run) {
-    run.engine.untrack(run);
+    const { packet } = run;
+    if (packet.tracked === undefined) packet.untracked = true;
     return undefined;
   },
 };
@@ -352,9 +238,6 @@ const flowOffload: ExpressionType = {
 };
 
 export const ACTIONS: Record<string, ExpressionType> = {
-  nat,
-  masq,
-  redir,
   reject,
   log,
   queue,

@@ -6,10 +6,13 @@ import type { Codec, RuleContext } from '../context.ts';
 import type { Expression } from '../state.ts';
 import { ACTIONS } from './actions.ts';
 import { COMPARING } from './compare.ts';
+import { ct } from './ct.ts';
+import { fib } from './fib.ts';
 import { inner } from './inner.ts';
 import { LOADS } from './loads.ts';
 import { LOOKUPS } from './lookups.ts';
 import { meta } from './meta.ts';
+import { TRANSLATING } from './nat.ts';
 import { payload } from './payload.ts';
 import { STATEFUL } from './stateful.ts';
 import type { ExpressionType } from './type.ts';
@@ -17,7 +20,20 @@ import { XT } from './xt.ts';
 
 /** Every kind of expression that this kernel has, by the name that messages give it. */
 export const EXPRESSIONS: ReadonlyMap<string, ExpressionType> = new Map(
-  Object.entries({ ...COMPARING, payload, meta, ...LOADS, ...LOOKUPS, ...STATEFUL, ...ACTIONS, inner, ...XT }),
+  Object.entries({
+    ...COMPARING,
+    payload,
+    meta,
+    ct,
+    fib,
+    ...LOADS,
+    ...LOOKUPS,
+    ...STATEFUL,
+    ...ACTIONS,
+    ...TRANSLATING,
+    inner,
+    ...XT,
+  }),
 );
 
 /** Expressions that a module brings (nft-expr-NAME). */

@@ -12,8 +12,8 @@ const INPUT = 1;
 const FORWARD = 2;
 const OUTPUT = 3;
 const POSTROUTING = 4;
-const IFNAMSIZ = 16;
-const NETDEV = 5;
+const _IFNAMSIZ = 16;
+const _NETDEV = 5;
 
 /** The kinds of extension headers of IPv6 that rules look for, and TCP. */
 const TCP = 6;
@@ -190,43 +190,6 @@ const socket: ExpressionType = {
   write: ({ values }, writer) => writeRows(SOCKET, given(values), writer),
   allows: (_, { hook }) => [PREROUTING, INPUT, OUTPUT].includes(hook),
   run: (_, { engine }) => engine.notModelled('socket: the sockets of a namespace'),
-};
-
-const FIB: readonly Row[] = [
-  ['target', Nft.NFTA_FIB_DREG, 'register'],
-  ['result', Nft.NFTA_FIB_RESULT, 'u32'],
-  ['flags', Nft.NFTA_FIB_FLAGS, 'u32'],
-];
-const FIB_ALL = 0x3f;
-
-const fib: ExpressionType = {
-  read(attributes, context) {
-    needed(attributes, Nft.NFTA_FIB_DREG);
-    const result = neededU32(attributes, Nft.NFTA_FIB_RESULT);
-    const flags = neededU32(attributes, Nft.NFTA_FIB_FLAGS);
-    if (flags === 0 || (flags & ~FIB_ALL) !== 0) refuse(EINVAL);
-    const both = Nft.NFTA_FIB_F_SADDR | Nft.NFTA_FIB_F_DADDR;
-    if ((flags & both) === both || (flags & both) === 0) refuse(EINVAL);
-    const devices = Nft.NFTA_FIB_F_IIF | Nft.NFTA_FIB_F_OIF;
-    if ((flags & devices) === devices) refuse(EINVAL);
-    let length = 4;
-    if (result === Nft.NFT_FIB_RESULT_OIF || result === Nft.NFT_FIB_RESULT_OIFNAME) {
-      if ((flags & Nft.NFTA_FIB_F_OIF) !== 0) refuse(EINVAL);
-      if (result === Nft.NFT_FIB_RESULT_OIFNAME) length = IFNAMSIZ;
-    } else if (result !== Nft.NFT_FIB_RESULT_ADDRTYPE) refuse(EINVAL);
-    return { values: { target: target(context, attributes!.u32be(Nft.NFTA_FIB_DREG)!, length), result, flags } };
-  },
-  write: ({ values }, writer) => writeRows(FIB, given(values), writer),
-  allows({ values }, { hook, family }) {
-    if (family === NETDEV) return hook === 0;
-    const flags = values.flags as number;
-    const early = [PREROUTING, INPUT, FORWARD];
-    if (values.result !== Nft.NFT_FIB_RESULT_ADDRTYPE) return early.includes(hook);
-    if ((flags & Nft.NFTA_FIB_F_IIF) !== 0) return early.includes(hook);
-    if ((flags & Nft.NFTA_FIB_F_OIF) !== 0) return [OUTPUT, POSTROUTING, FORWARD].includes(hook);
-    return hook <= POSTROUTING;
-  },
-  run: (expression, run) => run.engine.fib(expression, run),
 };
 
 const HASH: readonly Row[] = [
@@ -414,88 +377,4 @@ const tunnel: ExpressionType = {
   run: (_, { engine }) => engine.notModelled('metadata of tunnels'),
 };
 
-const CT_LOAD: readonly Row[] = [
-  ['target', Nft.NFTA_CT_DREG, 'register'],
-  ['key', Nft.NFTA_CT_KEY, 'u32'],
-  ['direction', Nft.NFTA_CT_DIRECTION, 'u8'],
-];
-const CT_SET: readonly Row[] = [
-  ['source', Nft.NFTA_CT_SREG, 'register'],
-  ['key', Nft.NFTA_CT_KEY, 'u32'],
-  ['direction', Nft.NFTA_CT_DIRECTION, 'u8'],
-];
-/** Whether a key wants a direction, may have one, or must not. */
-type Direction = 'no' | 'may' | 'must';
-const CT_KEYS: Record<number, readonly [length: number, direction: Direction]> = {
-  [Nft.NFT_CT_STATE]: [4, 'no'],
-  [Nft.NFT_CT_DIRECTION]: [1, 'no'],
-  [Nft.NFT_CT_STATUS]: [4, 'no'],
-  [Nft.NFT_CT_MARK]: [4, 'no'],
-  [Nft.NFT_CT_EXPIRATION]: [4, 'no'],
-  [Nft.NFT_CT_HELPER]: [16, 'no'],
-  [Nft.NFT_CT_L3PROTOCOL]: [1, 'may'],
-  [Nft.NFT_CT_PROTOCOL]: [1, 'may'],
-  [Nft.NFT_CT_SRC]: [16, 'must'],
-  [Nft.NFT_CT_DST]: [16, 'must'],
-  [Nft.NFT_CT_PROTO_SRC]: [2, 'must'],
-  [Nft.NFT_CT_PROTO_DST]: [2, 'must'],
-  [Nft.NFT_CT_LABELS]: [16, 'no'],
-  [Nft.NFT_CT_PKTS]: [8, 'may'],
-  [Nft.NFT_CT_BYTES]: [8, 'may'],
-  [Nft.NFT_CT_AVGPKT]: [8, 'may'],
-  [Nft.NFT_CT_ZONE]: [2, 'may'],
-  [Nft.NFT_CT_SRC_IP]: [4, 'must'],
-  [Nft.NFT_CT_DST_IP]: [4, 'must'],
-  [Nft.NFT_CT_SRC_IP6]: [16, 'must'],
-  [Nft.NFT_CT_DST_IP6]: [16, 'must'],
-  [Nft.NFT_CT_ID]: [4, 'no'],
-};
-const CT_WRITABLE: Record<number, number> = {
-  [Nft.NFT_CT_MARK]: 4,
-  [Nft.NFT_CT_LABELS]: 16,
-  [Nft.NFT_CT_ZONE]: 2,
-  [Nft.NFT_CT_EVENTMASK]: 4,
-};
-const AF_INET = 2;
-const AF_INET6 = 10;
-
-const ct: ExpressionType = {
-  read(attributes, context) {
-    const key = neededU32(attributes, Nft.NFTA_CT_KEY);
-    const to = attributes!.u32be(Nft.NFTA_CT_DREG);
-    const from = attributes!.u32be(Nft.NFTA_CT_SREG);
-    if (to !== undefined && from !== undefined) refuse(EINVAL);
-    const direction = attributes!.u8(Nft.NFTA_CT_DIRECTION);
-    if (from !== undefined) {
-      const length = CT_WRITABLE[key];
-      if (length === undefined) return refuse(EOPNOTSUPP);
-      if (key !== Nft.NFT_CT_ZONE && direction !== undefined) refuse(EINVAL);
-      if (direction !== undefined && direction > 1) refuse(EINVAL);
-      return { values: given({ key, direction, source: source(context, from, length) }) };
-    }
-    if (to === undefined) return refuse(EINVAL);
-    const known = CT_KEYS[key];
-    if (known === undefined) return refuse(EOPNOTSUPP);
-    let [length] = known;
-    const [, wants] = known;
-    if (wants === 'no' ? direction !== undefined : wants === 'must' && direction === undefined) refuse(EINVAL);
-    if (key === Nft.NFT_CT_SRC || key === Nft.NFT_CT_DST) {
-      const { family } = context.table;
-      if (family === AF_INET) length = 4;
-      else if (family !== AF_INET6 && family !== 1) refuse(EAFNOSUPPORT);
-    }
-    if (direction !== undefined && direction > 1) refuse(EINVAL);
-    return { values: given({ key, direction, target: target(context, to, length), length }) };
-  },
-  write({ values }, writer) {
-    const { direction, ...others } = values;
-    // The direction of a protocol is forgotten: both have the same.
-    const isTold = values.key !== Nft.NFT_CT_PROTOCOL && values.key !== Nft.NFT_CT_L3PROTOCOL;
-    const told = given({ ...others, direction: isTold ? direction : undefined });
-    writeRows(values.source === undefined ? CT_LOAD : CT_SET, told, writer);
-  },
-  run: (expression, run) => run.engine.ct(expression, run),
-};
-const EAFNOSUPPORT = -97;
-
-export const LOADS: Record<string, ExpressionType> = { exthdr, rt, socket, fib, hash, numgen, osf, xfrm, tunnel, ct };
+export const LOADS: Record<string, ExpressionType> = { exthdr, rt, socket, hash, numgen, osf, xfrm, tunnel };

@@ -17,13 +17,10 @@ export interface Engine extends Codec {
   run(expression: Expression, run: Run): Outcome;
   /** Lets a named object have a packet. @returns whether the rule goes on */
   take(object: NftObject, run: Run): boolean;
-  /** The routing table. */
-  fib(expression: Expression, run: Run): Outcome;
-  /** Connection tracking. */
-  ct(expression: Expression, run: Run): Outcome;
-  untrack(run: Run): void;
-  /** Translates the addresses of a connection: nat, masq and redir. */
-  nat(expression: Expression, run: Run): Outcome;
+}
+
+/** What a rule may ask of the path that its packet takes. */
+export interface PacketPath {
   /** Answers a packet and drops it. */
   reject(type: number, code: number | undefined, run: Run): Outcome;
   /** Tells those that listen to a group of NFLOG. */
@@ -32,10 +29,16 @@ export interface Engine extends Codec {
   copy(expression: Expression, run: Run): Outcome;
 }
 
+export const NF_DROP = 0;
+export const NF_ACCEPT = 1;
+export const NF_STOLEN = 2;
+export const NF_QUEUE = 3;
+
 /** A packet in a chain. */
 export interface Run {
   readonly engine: Engine;
   readonly namespace: Namespace;
+  readonly path: PacketPath;
   readonly packet: Packet;
   readonly point: HookPoint;
   readonly chain: Chain;

@@ -1,0 +1,44 @@
+import type { Link, Namespace } from './machine/state.ts';
+
+/* Where packets go: what the addresses and the routes of a namespace say of an address. */
+
+const equal = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i]);
+export function isInside(address: Uint8Array, network: Uint8Array, prefix: number): boolean {
+  if (address.length !== network.length) return false;
+  for (let bit = 0; bit < prefix; bit += 8) {
+    const mask = prefix - bit >= 8 ? 0xff : (0xff << (8 - (prefix - bit))) & 0xff;
+    if (((address[bit >> 3]! ^ network[bit >> 3]!) & mask) !== 0) return false;
+  }
+  return true;
+}
+
+export type AddressType = 'unicast' | 'local' | 'broadcast' | 'multicast';
+/** RTN_UNICAST and its like. */
+export const RTN: Record<AddressType, number> = { unicast: 1, local: 2, broadcast: 3, multicast: 5 };
+
+export function typeOfAddress({ links }: Namespace, address: Uint8Array): AddressType {
+  if (address.length === 4) {
+    if ((address[0]! & 0xf0) === 0xe0) return 'multicast';
+    if (address.every(byte => byte === 255)) return 'broadcast';
+    if (address[0] === 127) return 'local';
+  } else if (address[0] === 0xff) return 'multicast';
+  for (const { addresses } of links) for (const { bytes } of addresses) if (equal(bytes, address)) return 'local';
+  return 'unicast';
+}
+
+/** The device through which an address is reached: the longest prefix wins. */
+export function route({ links, routes }: Namespace, destination: Uint8Array): Link | undefined {
+  let best: { link: Link; prefix: number } | undefined;
+  const offer = (link: Link | undefined, prefix: number) => {
+    if (link?.up && (best === undefined || prefix > best.prefix)) best = { link, prefix };
+  };
+  for (const link of links)
+    for (const { bytes, prefix } of link.addresses) if (isInside(destination, bytes, prefix)) offer(link, prefix);
+  for (const { to, prefix, device } of routes)
+    if (isInside(destination, to, prefix))
+      offer(
+        links.find(each => each.index === device),
+        prefix,
+      );
+  return best?.link;
+}
