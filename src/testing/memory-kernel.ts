@@ -6,7 +6,7 @@ import { NetNs } from '../netns/index.ts';
 import type { ProcessExit } from '../netns/process.ts';
 import { formatRuleset, Nftables, type Ruleset, transactionOf } from '../nftables/index.ts';
 import { planOf } from '../nftables/plan/plan.ts';
-import { expire as expireConnections } from './conntrack/track.ts';
+import { expire as expireConnections } from './conntrack/table.ts';
 import { generic } from './generic.ts';
 import { MemoryAccess } from './machine/access.ts';
 import { MemoryCalls } from './machine/calls.ts';
@@ -192,7 +192,7 @@ export class MemoryKernel {
     state.now += BigInt(milliseconds);
     for (const namespace of state.namespaces.values()) {
       expireLogs(this.#machine, namespace);
-      expireConnections(namespace, state.now);
+      expireConnections(this.#machine, namespace);
     }
   }
 

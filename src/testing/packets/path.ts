@@ -1,7 +1,7 @@
 import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
 import * as Vs from '../../linux/ip_vs.ts';
 import { connectionHooks } from '../conntrack/hooks.ts';
-import { incremental } from '../conntrack/nat.ts';
+import { incremental } from '../conntrack/rewrite.ts';
 import { type Forwarded, forward } from '../ipvs/forward.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { Link, Namespace } from '../machine/state.ts';
@@ -217,7 +217,7 @@ export class Path implements ChainPath {
   /** What the kernel does of its own accord, where rules of the namespace ask for it. */
   #builtIns(family: number): BuiltIn[] {
     const balancing: BuiltIn = { family, hook: INPUT, priority: IPVS_PRIORITY, run: packet => this.#balance(packet) };
-    return [balancing, ...connectionHooks(this, family)];
+    return [balancing, ...connectionHooks(this.#machine, this, family)];
   }
 
   #balance(packet: Packet): number {
