@@ -12,6 +12,7 @@ export const IPVS_CMD_DEL_DAEMON = 10;
 export const IPVS_CMD_GET_DAEMON = 11;
 export const IPVS_CMD_SET_CONFIG = 12;
 export const IPVS_CMD_GET_CONFIG = 13;
+export const IPVS_CMD_SET_INFO = 14;
 export const IPVS_CMD_GET_INFO = 15;
 export const IPVS_CMD_ZERO = 16;
 export const IPVS_CMD_FLUSH = 17;
@@ -90,6 +91,9 @@ export const IP_VS_CONN_F_DROUTE = 3;
 export const IP_VS_CONN_F_BYPASS = 4;
 export const IP_VS_CONN_F_FWD_MASK = 7;
 
+export const IP_VS_CONN_F_INACTIVE = 0x100;
+export const IP_VS_CONN_F_NOOUTPUT = 0x80;
+
 export const IP_VS_CONN_F_TUNNEL_TYPE_IPIP = 0;
 export const IP_VS_CONN_F_TUNNEL_TYPE_GUE = 1;
 export const IP_VS_CONN_F_TUNNEL_TYPE_GRE = 2;
@@ -117,6 +121,7 @@ export const IP_VS_SO_SET_TIMEOUT = 1162;
 export const IP_VS_SO_SET_STARTDAEMON = 1163;
 export const IP_VS_SO_SET_STOPDAEMON = 1164;
 export const IP_VS_SO_SET_ZERO = 1167;
+export const IP_VS_SO_GET_VERSION = 1152;
 export const IP_VS_SO_GET_INFO = 1153;
 export const IP_VS_SO_GET_SERVICES = 1154;
 export const IP_VS_SO_GET_SERVICE = 1155;

@@ -1,6 +1,8 @@
 import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../linux/genetlink.ts';
 import { NETLINK_GENERIC } from '../linux/netlink.ts';
+import { ipvsFile } from './ipvs/files.ts';
 import * as ipvs from './ipvs/netlink.ts';
+import { ipvsSysctls, writeSysctl } from './ipvs/settings.ts';
 import type { Family } from './machine/machine.ts';
 import { hasModule } from './machine/state.ts';
 import { ENOENT, EOPNOTSUPP, refuse } from './refusal.ts';
@@ -28,4 +30,7 @@ export const generic: Family = {
     });
     socket.deliver(writer.take());
   },
+  file: ipvsFile,
+  settings: ({ release }, userNamespace) => ipvsSysctls(release, userNamespace),
+  writeSetting: writeSysctl,
 };

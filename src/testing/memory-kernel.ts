@@ -6,8 +6,10 @@ import { NetNs } from '../netns/index.ts';
 import type { ProcessExit } from '../netns/process.ts';
 import { formatRuleset, Nftables, type Ruleset, transactionOf } from '../nftables/index.ts';
 import { planOf } from '../nftables/plan/plan.ts';
-import { expire as expireConnections } from './conntrack/table.ts';
+import { expire as expireConnections } from './conntrack/track.ts';
 import { generic } from './generic.ts';
+import { expire as expireBalanced } from './ipvs/connections.ts';
+import { ipvsOptions } from './ipvs/sockopt.ts';
 import { MemoryAccess } from './machine/access.ts';
 import { MemoryCalls } from './machine/calls.ts';
 import { Machine } from './machine/machine.ts';
@@ -168,7 +170,7 @@ export class MemoryKernel {
     if (version === null) throw rangeError(['release'], "a release such as '6.12'", release);
     const modules = options.modules && new Set(options.modules);
     const numbers = [Number(version[1]), Number(version[2])] as const;
-    return new MemoryKernel(new Machine({ version: numbers, modules }, [netfilter, generic, routing]));
+    return new MemoryKernel(new Machine({ version: numbers, modules }, [netfilter, generic, routing], [ipvsOptions]));
   }
 
   netns(name: string, options: MemoryContainerOptions = {}): NetNs {
@@ -192,7 +194,8 @@ export class MemoryKernel {
     state.now += BigInt(milliseconds);
     for (const namespace of state.namespaces.values()) {
       expireLogs(this.#machine, namespace);
-      expireConnections(this.#machine, namespace);
+      expireConnections(namespace, state.now);
+      expireBalanced(namespace, Number(state.now));
     }
   }
 

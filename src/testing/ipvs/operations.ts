@@ -1,212 +1,225 @@
 import * as Vs from '../../linux/ip_vs.ts';
+import { AF_INET6 } from '../../linux/socket.ts';
 import type { Machine } from '../machine/machine.ts';
 import { hasModule, type Namespace } from '../machine/state.ts';
-import { EEXIST, EINVAL, ENODEV, ENOENT, ERANGE, ESRCH, refuse } from '../refusal.ts';
-import { destinationsChanged } from './schedule.ts';
-import { type Daemon, type Destination, newCounters, type Service } from './state.ts';
+import { EEXIST, EINVAL, ENOENT, ERANGE, refuse } from '../refusal.ts';
+import { isSame, isServer } from './address.ts';
+import { flushWithoutServer, throwAway } from './connections.ts';
+import { settle, zeroCounters } from './estimator.ts';
+import { bindScheduler, destinationsChanged, hasScheduler } from './schedule.ts';
+import { schedulerLoaded } from './settings.ts';
+import { type Destination, newCounters, type Service } from './state.ts';
 
 /*
- * What can be done with services and destinations (net/netfilter/ipvs/ip_vs_ctl.c). Netlink and socket options come here alike.
+ * What can be done with services and destinations (net/netfilter/ipvs/ip_vs_ctl.c), with the checks in the kernel's order. Netlink and socket
+ * options come here alike.
  */
 
-const SCHEDULERS = new Set([
-  'rr',
-  'wrr',
-  'lc',
-  'wlc',
-  'lblc',
-  'lblcr',
-  'dh',
-  'sh',
-  'sed',
-  'nq',
-  'fo',
-  'ovf',
-  'mh',
-  'twos',
-  'none',
-]);
 const ENGINES = new Set(['sip']);
-const MAX_SECONDS = Math.floor(0x7fffffff / 250);
+/** HZ of the distributions' kernels. */
+const HZ = 250;
+const MAX_SECONDS = Math.floor(0x7fffffff / HZ);
 
 export type ServiceKey = Pick<Service, 'family' | 'mark' | 'protocol' | 'address' | 'port'>;
-export type ServiceSettings = Pick<Service, 'scheduler' | 'flags' | 'timeout' | 'netmask' | 'engine'> & {
-  readonly mask: number;
+export type ServiceSettings = Pick<Service, 'scheduler' | 'flags' | 'netmask' | 'engine'> & {
+  readonly seconds: number;
 };
-export type DestinationSettings = Pick<
-  Destination,
-  'family' | 'address' | 'port' | 'method' | 'weight' | 'upper' | 'lower' | 'tunnelType' | 'tunnelPort' | 'tunnelFlags'
->;
+export type DestinationKey = Pick<Destination, 'family' | 'address' | 'port'>;
+export type DestinationSettings = DestinationKey &
+  Pick<Destination, 'flags' | 'weight' | 'upper' | 'lower' | 'tunnelType' | 'tunnelPort' | 'tunnelFlags'>;
 
-const equal = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i]);
-
-const isSame = (service: Service, key: ServiceKey): boolean =>
-  service.family === key.family &&
-  service.mark === key.mark &&
-  service.protocol === key.protocol &&
-  service.port === key.port &&
-  equal(service.address, key.address);
-
-export const findService = ({ ipvs }: Namespace, key: ServiceKey): Service =>
-  ipvs.services.find(each => isSame(each, key)) ?? refuse(ESRCH);
+/** A service by its mark, or by protocol, address and port. */
+export function findService({ ipvs }: Namespace, key: ServiceKey): Service | undefined {
+  return ipvs.services.find(each => {
+    if (each.family !== key.family || each.mark !== key.mark) return false;
+    if (key.mark !== 0) return true;
+    return each.protocol === key.protocol && each.port === key.port && isSame(each.address, key.address);
+  });
+}
 
 function checkNames({ release }: Machine, { scheduler, engine }: ServiceSettings): void {
-  const isKnown = SCHEDULERS.has(scheduler) && (scheduler === 'none' || hasModule(release, `ip_vs_${scheduler}`));
+  const isKnown = hasScheduler(scheduler) && (scheduler === 'none' || hasModule(release, `ip_vs_${scheduler}`));
   if (!isKnown) refuse(ENOENT);
   if (engine !== undefined && !(ENGINES.has(engine) && hasModule(release, `ip_vs_pe_${engine}`))) refuse(ENOENT);
 }
 
-export function addService(machine: Machine, { ipvs }: Namespace, key: ServiceKey, settings: ServiceSettings): void {
-  if (ipvs.services.some(each => isSame(each, key))) refuse(EEXIST);
+function check(machine: Machine, family: number, settings: ServiceSettings): void {
   checkNames(machine, settings);
-  ipvs.services.push({
-    ...key,
-    ...pick(settings),
-    flags: (settings.flags & settings.mask) | Vs.IP_VS_SVC_F_HASHED,
-    destinations: [],
-    counters: newCounters(),
-    memory: {},
-  });
+  if (family === AF_INET6 && (settings.netmask < 1 || settings.netmask > 128)) refuse(EINVAL);
 }
 
-const pick = ({ scheduler, timeout, netmask, engine }: ServiceSettings) => ({ scheduler, timeout, netmask, engine });
+/** As the kernel's 32 bits hold it. */
+const jiffies = (seconds: number): number => Number((BigInt(seconds) * BigInt(HZ)) & 0xffff_ffffn);
+export const secondsOf = ({ timeout }: Service): number => Math.floor(timeout / HZ);
+
+export function addService(machine: Machine, namespace: Namespace, key: ServiceKey, settings: ServiceSettings): void {
+  if (findService(namespace, key) !== undefined) refuse(EEXIST);
+  check(machine, key.family, settings);
+  const { scheduler, netmask, engine, flags, seconds } = settings;
+  const now = Number(machine.state.now);
+  const service: Service = {
+    ...key,
+    scheduler,
+    netmask,
+    engine,
+    flags: (flags | Vs.IP_VS_SVC_F_HASHED) >>> 0,
+    timeout: jiffies(seconds),
+    destinations: [],
+    counters: newCounters(now),
+    scheduling: {},
+  };
+  bindScheduler(service, now);
+  schedulerLoaded(machine, scheduler);
+  namespace.ipvs.services.push(service);
+}
 
 export function editService(machine: Machine, service: Service, settings: ServiceSettings): void {
-  checkNames(machine, settings);
-  if (settings.scheduler !== service.scheduler) service.memory = {};
-  Object.assign(service, pick(settings));
-  service.flags = ((service.flags & ~settings.mask) | (settings.flags & settings.mask) | Vs.IP_VS_SVC_F_HASHED) >>> 0;
-}
-
-export function removeService({ ipvs }: Namespace, service: Service): void {
-  ipvs.services.splice(ipvs.services.indexOf(service), 1);
-}
-
-export function flush({ ipvs }: Namespace): void {
-  ipvs.services.length = 0;
-}
-
-function destinationAt(service: Service, { family, address, port }: DestinationSettings): Destination | undefined {
-  return service.destinations.find(
-    each => each.family === family && each.port === port && equal(each.address, address),
-  );
-}
-
-/** The address of a server must be one. */
-function checkAddress(address: Uint8Array): void {
-  if (address.length === 4) {
-    const isNone = address.every(byte => byte === 0);
-    const isMulticast = (address[0]! & 0xf0) === 0xe0;
-    if (isNone || isMulticast || address.every(byte => byte === 255)) refuse(EINVAL);
-  } else if (
-    address.every(byte => byte === 0) ||
-    address[0] === 0xff ||
-    (address[0] === 0xfe && (address[1]! & 0xc0) === 0x80)
-  )
-    refuse(EINVAL);
-}
-
-function check(namespace: Namespace, service: Service, settings: DestinationSettings): void {
-  if (settings.weight < 0) refuse(ERANGE);
-  if (settings.lower > settings.upper) refuse(ERANGE);
-  if (
-    settings.method === Vs.IP_VS_CONN_F_TUNNEL &&
-    settings.tunnelType === Vs.IP_VS_CONN_F_TUNNEL_TYPE_GUE &&
-    settings.tunnelPort === 0
-  )
-    refuse(EINVAL);
-  if (settings.family !== service.family) {
-    if (settings.method !== Vs.IP_VS_CONN_F_TUNNEL || namespace.ipvs.daemons.length > 0) refuse(EINVAL);
+  check(machine, service.family, settings);
+  const { scheduler, netmask, engine, flags, seconds } = settings;
+  if (scheduler !== service.scheduler) {
+    service.scheduler = scheduler;
+    bindScheduler(service, Number(machine.state.now));
+    schedulerLoaded(machine, scheduler);
   }
-  checkAddress(settings.address);
+  Object.assign(service, { netmask, engine, timeout: jiffies(seconds) });
+  service.flags = (flags | Vs.IP_VS_SVC_F_HASHED) >>> 0;
 }
 
-/** An address of this namespace itself is served here, whatever was asked for. */
-function methodOf({ links }: Namespace, { address, method }: DestinationSettings): number {
-  const isOwn = links.some(({ addresses }) => addresses.some(({ bytes }) => equal(bytes, address)));
-  return isOwn || (address.length === 4 && address[0] === 127) ? Vs.IP_VS_CONN_F_LOCALNODE : method;
+export function removeService({ state }: Machine, namespace: Namespace, service: Service): void {
+  const { services } = namespace.ipvs;
+  services.splice(services.indexOf(service), 1);
+  const now = Number(state.now);
+  const { destinations } = service;
+  service.destinations = [];
+  service.scheduler = 'none';
+  bindScheduler(service, now);
+  for (const each of destinations) takeAway(namespace, each, now);
 }
 
-export function addDestination(namespace: Namespace, service: Service, settings: DestinationSettings): void {
-  check(namespace, service, settings);
-  if (destinationAt(service, settings) !== undefined) refuse(EEXIST);
-  service.destinations.unshift({
+export function flush(machine: Machine, namespace: Namespace): void {
+  for (const each of [...namespace.ipvs.services]) removeService(machine, namespace, each);
+}
+
+function takeAway(namespace: Namespace, destination: Destination, now: number): void {
+  destination.available = false;
+  throwAway(namespace, destination, now);
+  if (namespace.sysctls.get('net/ipv4/vs/expire_nodest_conn') !== '0') flushWithoutServer(namespace);
+}
+
+const isAt = (destination: Destination, { family, address, port }: DestinationKey): boolean =>
+  destination.family === family && destination.port === port && isSame(destination.address, address);
+
+function checkSettings({ weight, lower, upper, tunnelType, tunnelPort }: DestinationSettings): void {
+  if (weight < 0) refuse(ERANGE);
+  if (lower > upper) refuse(ERANGE);
+  if (tunnelType === Vs.IP_VS_CONN_F_TUNNEL_TYPE_GUE && tunnelPort === 0) refuse(EINVAL);
+}
+
+export function addDestination(
+  { state }: Machine,
+  namespace: Namespace,
+  service: Service,
+  settings: DestinationSettings,
+): void {
+  checkSettings(settings);
+  if (service.destinations.some(each => isAt(each, settings))) refuse(EEXIST);
+  const now = Number(state.now);
+  const destination = fromTrash(namespace, service, settings, now) ?? newDestination(namespace, service, settings, now);
+  update(destination, settings);
+  destination.lastWeight = settings.weight;
+  service.destinations.unshift(destination);
+  destinationsChanged(service, { kind: 'added' });
+}
+
+function newDestination(
+  namespace: Namespace,
+  service: Service,
+  settings: DestinationSettings,
+  now: number,
+): Destination {
+  if (!isServer(namespace, settings.address)) refuse(EINVAL);
+  return {
     ...settings,
-    method: methodOf(namespace, settings),
-    lastWeight: settings.weight,
+    service,
+    lastWeight: 0,
     active: 0,
     inactive: 0,
     persistent: 0,
     overloaded: false,
-    counters: newCounters(),
-  });
-  destinationsChanged(service, { added: 0 });
+    available: true,
+    references: 0,
+    idleSince: undefined,
+    counters: newCounters(now),
+  };
 }
 
-export function editDestination(namespace: Namespace, service: Service, settings: DestinationSettings): void {
-  check(namespace, service, settings);
-  const destination = destinationAt(service, settings) ?? refuse(ENOENT);
-  const { family: _, address: __, port: ___, ...changed } = settings;
-  Object.assign(destination, changed, { method: methodOf(namespace, settings) });
-  if (settings.weight > 0) destination.lastWeight = settings.weight;
-  destinationsChanged(service, {});
+/** One that was taken away from the same service not long ago has its connections still, and its counters if the service is the very same. */
+function fromTrash(namespace: Namespace, service: Service, key: DestinationKey, now: number): Destination | undefined {
+  const { ipvs } = namespace;
+  const at = ipvs.trash.findIndex(each => isAt(each, key) && hasServed(each, service));
+  if (at < 0) return undefined;
+  const [found] = ipvs.trash.splice(at, 1);
+  if (found!.service !== service) {
+    settle(namespace, found!.counters, now);
+    zeroCounters(found!.counters);
+    found!.service = service;
+  }
+  return found;
 }
 
-export function removeDestination(service: Service, settings: DestinationSettings): void {
-  const destination = destinationAt(service, settings) ?? refuse(ENOENT);
-  const at = service.destinations.indexOf(destination);
+function hasServed({ service: old }: Destination, service: Service): boolean {
+  if (old.mark !== service.mark || old.protocol !== service.protocol) return false;
+  return service.mark !== 0 || (old.port === service.port && isSame(old.address, service.address));
+}
+
+/** As __ip_vs_update_dest: what is over its threshold stays so unless the threshold rises or goes. */
+function update(destination: Destination, settings: DestinationSettings): void {
+  const { flags, upper, lower, weight, tunnelType, tunnelPort, tunnelFlags } = settings;
+  if (weight !== 0) destination.lastWeight = weight;
+  if (upper === 0 || upper > destination.upper) destination.overloaded = false;
+  Object.assign(destination, { weight, upper, lower, tunnelType, tunnelPort, tunnelFlags, available: true });
+  const isMasqueraded = (flags & Vs.IP_VS_CONN_F_FWD_MASK) === Vs.IP_VS_CONN_F_MASQ;
+  destination.flags = flags | Vs.IP_VS_CONN_F_INACTIVE | (isMasqueraded ? 0 : Vs.IP_VS_CONN_F_NOOUTPUT);
+}
+
+export function editDestination(service: Service, settings: DestinationSettings): void {
+  checkSettings(settings);
+  const destination = service.destinations.find(each => isAt(each, settings)) ?? refuse(ENOENT);
+  update(destination, settings);
+  destinationsChanged(service, { kind: 'edited' });
+}
+
+export function removeDestination(
+  { state }: Machine,
+  namespace: Namespace,
+  service: Service,
+  key: DestinationKey,
+): void {
+  const at = service.destinations.findIndex(each => isAt(each, key));
+  const destination = service.destinations[at] ?? refuse(ENOENT);
   service.destinations.splice(at, 1);
-  destinationsChanged(service, { removed: at });
+  destinationsChanged(service, { kind: 'removed', destination, at });
+  takeAway(namespace, destination, Number(state.now));
 }
 
+/** Seconds; 0 leaves one as it is. */
 export function setTimeouts({ ipvs }: Namespace, { tcp, tcpFin, udp }: Namespace['ipvs']['timeouts']): void {
-  if ([tcp, tcpFin, udp].some(seconds => seconds > MAX_SECONDS)) refuse(EINVAL);
+  if ([tcp, tcpFin, udp].some(seconds => seconds < 0 || seconds > MAX_SECONDS)) refuse(EINVAL);
   const { timeouts } = ipvs;
-  // 0 leaves one as it is.
   ipvs.timeouts = { tcp: tcp || timeouts.tcp, tcpFin: tcpFin || timeouts.tcpFin, udp: udp || timeouts.udp };
 }
 
-export function zero({ ipvs }: Namespace, service: Service | undefined): void {
-  const services = service === undefined ? ipvs.services : [service];
-  for (const each of services) {
-    Object.assign(each.counters, newCounters());
-    for (const { counters } of each.destinations) Object.assign(counters, newCounters());
+/** Of one service, or of all and of the namespace. */
+export function zero({ state }: Machine, namespace: Namespace, service: Service | undefined): void {
+  const now = Number(state.now);
+  const { ipvs } = namespace;
+  const all = (service === undefined ? ipvs.services : [service]).flatMap(each => [
+    each.counters,
+    ...each.destinations.map(({ counters }) => counters),
+  ]);
+  if (service === undefined) all.push(ipvs.counters);
+  for (const each of all) {
+    settle(namespace, each, now);
+    zeroCounters(each);
   }
-  if (service === undefined) Object.assign(ipvs.counters, newCounters());
-}
-
-/** 224.0.0.81, port 8848. */
-const DEFAULT_GROUP = Uint8Array.of(224, 0, 0, 81);
-const DEFAULT_PORT = 8848;
-const MAX_LENGTH = 1460;
-
-export function startDaemon(
-  namespace: Namespace,
-  daemon: Omit<Daemon, 'group'> & { readonly group: Uint8Array | undefined },
-): void {
-  const { ipvs, links } = namespace;
-  if (daemon.state !== Vs.IP_VS_STATE_MASTER && daemon.state !== Vs.IP_VS_STATE_BACKUP) refuse(EINVAL);
-  const { group = DEFAULT_GROUP } = daemon;
-  const isMulticast = group.length === 4 ? (group[0]! & 0xf0) === 0xe0 : group[0] === 0xff;
-  if (!isMulticast) refuse(EINVAL);
-  if (ipvs.services.some(({ family, destinations }) => destinations.some(each => each.family !== family)))
-    refuse(EINVAL);
-  if (ipvs.daemons.some(({ state }) => state === daemon.state)) refuse(EEXIST);
-  if (!links.some(({ name }) => name === daemon.interface)) refuse(ENODEV);
-  const started = {
-    ...daemon,
-    group,
-    maxLength: daemon.maxLength === 0 ? MAX_LENGTH : Math.min(daemon.maxLength, MAX_LENGTH),
-    port: daemon.port === 0 ? DEFAULT_PORT : daemon.port,
-    ttl: daemon.ttl === 0 ? 1 : daemon.ttl,
-  };
-  ipvs.daemons.push(started);
-  ipvs.daemons.sort((a, b) => a.state - b.state);
-}
-
-export function stopDaemon({ ipvs }: Namespace, state: number): void {
-  if (state === 0) refuse(EINVAL);
-  const at = ipvs.daemons.findIndex(each => each.state === state);
-  if (at < 0) refuse(ESRCH);
-  ipvs.daemons.splice(at, 1);
 }

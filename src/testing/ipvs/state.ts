@@ -1,26 +1,36 @@
-/* What IPVS of a namespace holds: plain objects. */
+/* What IPVS of a namespace holds: plain objects that refer to each other, so that a snapshot of the kernel is one structured clone. */
 
-export interface Counters {
-  connections: bigint;
-  inPackets: bigint;
-  outPackets: bigint;
-  inBytes: bigint;
-  outBytes: bigint;
+/** What is counted. Bytes and packets of 2^53 and more are none that a test sends. */
+export interface Totals {
+  connections: number;
+  inPackets: number;
+  outPackets: number;
+  inBytes: number;
+  outBytes: number;
 }
 
-export const newCounters = (): Counters => ({
-  connections: 0n,
-  inPackets: 0n,
-  outPackets: 0n,
-  inBytes: 0n,
-  outBytes: 0n,
-});
+/** Counters and their rates (struct ip_vs_stats). An estimator takes over what has been counted every two seconds; that is what is read. */
+export interface Counters {
+  /** Counted, not yet taken over. */
+  readonly live: Totals;
+  /** As of the last time. */
+  readonly taken: Totals;
+  /** What was taken over when the counters were set to zero: the kernel's own counters run on. */
+  readonly zero: Totals;
+  /** Per second, scaled: by 2^10, bytes by 2^5. */
+  readonly rates: Totals;
+  /** When the estimator comes next, in milliseconds. */
+  next: number;
+}
 
 export interface Destination {
+  /** The service that it serves, or has served. */
+  service: Service;
   readonly family: number;
   readonly address: Uint8Array;
   readonly port: number;
-  method: number;
+  /** As socket options give them: the forwarding method and IP_VS_CONN_F_INACTIVE, IP_VS_CONN_F_NOOUTPUT. */
+  flags: number;
   weight: number;
   /** The last weight above 0: what the scheduler mh goes by. */
   lastWeight: number;
@@ -33,7 +43,38 @@ export interface Destination {
   inactive: number;
   persistent: number;
   overloaded: boolean;
+  /** Whether it is in the list of a service. One that is not stays for a while, with its connections. */
+  available: boolean;
+  /** How many connections and entries of schedulers refer to it. */
+  references: number;
+  /** Since when nothing refers to it, once it has been taken away. */
+  idleSince: number | undefined;
   readonly counters: Counters;
+}
+
+/** What a scheduler remembers of a service. */
+export interface Scheduling {
+  /** The last one chosen; undefined is the head of the list. */
+  last?: Destination | undefined;
+  /** wrr: the weight that is looked for, the highest and their divisor. */
+  current?: number;
+  most?: number;
+  divisor?: number;
+  /** sh, dh, mh: which server has which slot. */
+  table?: (Destination | undefined)[] | undefined;
+  /** lblc, lblcr: the servers of an address. */
+  entries?: Map<string, LocalityEntry>;
+  /** lblc, lblcr: when entries are looked through next, in milliseconds, and how often they have been. */
+  check?: number;
+  checks?: number;
+}
+
+/** The servers of one virtual address (struct ip_vs_lblc_entry, ip_vs_lblcr_entry). */
+export interface LocalityEntry {
+  /** The newest first. */
+  servers: Destination[];
+  lastUse: number;
+  lastChange: number;
 }
 
 export interface Service {
@@ -45,14 +86,49 @@ export interface Service {
   readonly port: number;
   scheduler: string;
   flags: number;
+  /** Of persistence, in jiffies. */
   timeout: number;
   netmask: number;
   engine: string | undefined;
   /** The newest first. */
   destinations: Destination[];
   readonly counters: Counters;
-  /** What the scheduler remembers. */
-  memory: Record<string, number>;
+  scheduling: Scheduling;
+}
+
+/** An end of a connection. */
+export interface End {
+  readonly address: Uint8Array;
+  readonly port: number;
+}
+
+/** A connection, or the template of a persistent client (struct ip_vs_conn). */
+export interface IpvsConnection {
+  readonly family: number;
+  readonly protocol: number;
+  readonly client: End;
+  virtual: End;
+  /** The real server. */
+  server: End;
+  /** undefined where the packets go on past IPVS (cache_bypass). */
+  readonly destination: Destination | undefined;
+  readonly method: number;
+  readonly isTemplate: boolean;
+  readonly isOnePacket: boolean;
+  /** Whether no answer has been seen: with direct routing and tunnels none is. */
+  noOutput: boolean;
+  state: string;
+  /** Whether it counts as inactive. */
+  inactive: boolean;
+  /** A template whose clients have been connected. */
+  assured: boolean;
+  /** What the timer is set to by the next packet, in milliseconds. */
+  timeout: number;
+  expires: number;
+  /** The template that it came from. */
+  control: IpvsConnection | undefined;
+  /** How many connections have come from this template. */
+  controlled: number;
 }
 
 export interface Daemon {
@@ -65,31 +141,49 @@ export interface Daemon {
   readonly ttl: number;
 }
 
-export interface IpvsConnection {
-  readonly service: Service;
-  readonly destination: Destination;
-  state: string;
-  /** Whether it counts as active. */
-  isActive: boolean;
-  expires: bigint;
-}
-
 export interface Ipvs {
-  /** By protocol, client and address. */
+  /** By protocol, client and virtual address. */
   connections: Map<string, IpvsConnection>;
-  /** Which server a network of clients has, for services that persist. */
-  templates: Map<string, { destination: Destination; expires: bigint }>;
+  /** The same by client and real server, the newest first: answers are looked up here. */
+  replies: Map<string, IpvsConnection[]>;
+  /** By protocol, network of the client, and virtual address or mark. */
+  templates: Map<string, IpvsConnection>;
+  /** All of them, also templates whose server is gone: what ends by the clock, and what is listed. */
+  entries: Set<IpvsConnection>;
   services: Service[];
+  /** Destinations that were taken away. They come back with their connections if they are added again soon (ip_vs_dest_trash). */
+  trash: Destination[];
+  /** When the trash is looked through next, in milliseconds. */
+  trashCheck: number;
+  /** In seconds. */
   timeouts: { tcp: number; tcpFin: number; udp: number };
   daemons: Daemon[];
   readonly counters: Counters;
+  /** drop_packet: packets until the next one that is dropped. */
+  dropCounter: number;
 }
+
+export const newTotals = (): Totals => ({ connections: 0, inPackets: 0, outPackets: 0, inBytes: 0, outBytes: 0 });
+
+/** `now` is when the estimator begins, in milliseconds. */
+export const newCounters = (now: number): Counters => ({
+  live: newTotals(),
+  taken: newTotals(),
+  zero: newTotals(),
+  rates: newTotals(),
+  next: now + 2000,
+});
 
 export const newIpvs = (): Ipvs => ({
   services: [],
   connections: new Map(),
+  replies: new Map(),
   templates: new Map(),
+  entries: new Set(),
+  trash: [],
+  trashCheck: 0,
   timeouts: { tcp: 900, tcpFin: 120, udp: 300 },
   daemons: [],
-  counters: newCounters(),
+  counters: newCounters(0),
+  dropCounter: 0,
 });

@@ -1,7 +1,7 @@
-import { StateError } from '../../errors.ts';
+import { describeErrno, StateError } from '../../errors.ts';
 import type { NamespaceAccess, NamespaceFiles, OpenFile } from '../../netns/access.ts';
+import { ENOENT } from '../refusal.ts';
 import type { MemoryCalls } from './calls.ts';
-import { deviceSysctl } from './device-sysctls.ts';
 import type { Machine } from './machine.ts';
 
 const BEGINNING = '/proc/sys/';
@@ -33,7 +33,8 @@ export class MemoryAccess implements NamespaceAccess {
     read: path => this.#file(path),
     write: (path, text) => {
       this.#file(path);
-      this.#machine.namespace(this.inode).sysctls.set(path.slice(BEGINNING.length), text.trim());
+      const errno = this.#machine.writeSetting(this.inode, path.slice(BEGINNING.length), text);
+      if (errno !== 0) throw failed(errno, 'write', path);
     },
     has: path => this.files.list(path).length > 0 || this.#sysctl(path) !== undefined,
     list: path => {
@@ -45,10 +46,9 @@ export class MemoryAccess implements NamespaceAccess {
   };
 
   #sysctl(path: string): string | undefined {
-    if (!path.startsWith(BEGINNING)) return undefined;
-    const name = path.slice(BEGINNING.length);
-    const namespace = this.#machine.namespace(this.inode);
-    return namespace.sysctls.get(name) ?? deviceSysctl(namespace, name);
+    return path.startsWith(BEGINNING)
+      ? this.#machine.namespace(this.inode).sysctls.get(path.slice(BEGINNING.length))
+      : undefined;
   }
 
   #file(path: string): string {
@@ -57,12 +57,7 @@ export class MemoryAccess implements NamespaceAccess {
     if (value !== undefined) return `${value}\n`;
     const content = this.#machine.file(this.inode, path);
     if (content !== undefined) return content;
-    throw Object.assign(new Error(`ENOENT: no such file or directory, open '${path}'`), {
-      errno: -2,
-      code: 'ENOENT',
-      syscall: 'open',
-      path,
-    });
+    throw failed(ENOENT, 'open', path);
   }
 
   enter<T>(inside: () => T): T {
@@ -79,6 +74,12 @@ export class MemoryAccess implements NamespaceAccess {
     this.closed = true;
     this.ffi.close(this.#fd);
   }
+}
+
+/** As node:fs throws it. */
+function failed(errno: number, syscall: string, path: string): Error {
+  const { code, text } = describeErrno(errno);
+  return Object.assign(new Error(`${code}: ${text}, ${syscall} '${path}'`), { errno, code, syscall, path });
 }
 
 function openText(text: string): OpenFile {

@@ -20,6 +20,10 @@ export interface Family {
   answer(machine: Machine, socket: MemorySocket, request: Request): void;
   /** A file under /proc that this family shows. */
   file?(machine: Machine, namespace: Namespace, path: string): string | undefined;
+  /** The settings that it has in each new namespace, by their path under /proc/sys. */
+  settings?(machine: Machine, userNamespace: boolean): readonly (readonly [path: string, value: string])[];
+  /** Writes a setting. @returns the errno, 0 where it was taken; undefined where it is none of this family */
+  writeSetting?(machine: Machine, namespace: Namespace, path: string, text: string): number | undefined;
   /** A socket has been closed. */
   closed?(machine: Machine, socket: MemorySocket): void;
 }
@@ -54,11 +58,6 @@ export class Machine {
     this.#options = options;
   }
 
-  /** Milliseconds since the boot. */
-  get now(): bigint {
-    return this.state.now;
-  }
-
   /** Nanoseconds since 1970: the kernel's own clock runs on from here. */
   get wallClock(): bigint {
     return (WALL_CLOCK_AT_BOOT + this.state.now) * 1_000_000n;
@@ -67,6 +66,8 @@ export class Machine {
   createNamespace(name: string, userNamespace: boolean): Namespace {
     const inode = ++this.state.lastInode;
     const namespace = newNamespace(inode, name, userNamespace);
+    for (const family of this.#families.values())
+      for (const [path, value] of family.settings?.(this, userNamespace) ?? []) namespace.sysctls.set(path, value);
     this.state.namespaces.set(inode, namespace);
     return namespace;
   }
@@ -85,6 +86,17 @@ export class Machine {
       if (content !== undefined) return content;
     }
     return undefined;
+  }
+
+  /** Writes a setting that there is. @returns the errno */
+  writeSetting(inode: number, path: string, text: string): number {
+    const namespace = this.namespace(inode);
+    for (const family of this.#families.values()) {
+      const errno = family.writeSetting?.(this, namespace, path, text);
+      if (errno !== undefined) return errno;
+    }
+    namespace.sysctls.set(path, text.trim());
+    return 0;
   }
 
   /** What this kernel would have to guess. */
@@ -146,13 +158,6 @@ export class Machine {
       const listens = socket.namespace === namespace.inode && socket.protocol === protocol && socket.groups.has(group);
       if (listens && socket !== but) socket.deliver(datagram);
     }
-  }
-
-  /** Whether a program listens to one of the groups, in whatever namespace. */
-  hears(protocol: number, groups: readonly number[]): boolean {
-    for (const socket of this.#sockets)
-      if (socket.protocol === protocol && groups.some(group => socket.groups.has(group))) return true;
-    return false;
   }
 
   listens(namespace: Namespace, protocol: number, group: number): boolean {

@@ -1,23 +1,15 @@
 import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
-import * as Vs from '../../linux/ip_vs.ts';
 import { connectionHooks } from '../conntrack/hooks.ts';
-import { incremental } from '../conntrack/rewrite.ts';
-import { type Forwarded, forward } from '../ipvs/forward.ts';
+import { incremental } from '../conntrack/nat.ts';
+import { ipvsHooks } from '../ipvs/hooks.ts';
+import type { Context, Forwarded } from '../ipvs/transmit.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { Link, Namespace } from '../machine/state.ts';
 import { engineOf } from '../nf_tables/engine.ts';
-import {
-  type Engine,
-  NF_ACCEPT,
-  NF_DROP,
-  NF_QUEUE,
-  NF_STOLEN,
-  type Outcome,
-  type Run,
-} from '../nf_tables/expressions/type.ts';
+import { type Engine, NF_ACCEPT, NF_DROP, NF_QUEUE, type Outcome, type Run } from '../nf_tables/expressions/type.ts';
 import type { Expression } from '../nf_tables/state.ts';
 import { log } from '../nflog/log.ts';
-import { route, typeOfAddress } from '../routes.ts';
+import { isInside, route, typeOfAddress } from '../routes.ts';
 import type { ChainPath, Step } from './chain.ts';
 import { type BuiltIn, FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, runHook } from './hooks.ts';
 import { checksum, destinationOf, familyOf, type Packet, parse, setU16, u16 } from './packet.ts';
@@ -25,8 +17,6 @@ import { checksum, destinationOf, familyOf, type Packet, parse, setU16, u16 } fr
 const ETH_P_IP = 0x0800;
 const ETH_P_IPV6 = 0x86dd;
 const AF_INET = 2;
-/** NF_IP_PRI_NAT_SRC - 1 */
-const IPVS_PRIORITY = 99;
 
 /** A packet that a rule has logged to a group. */
 export interface Logged {
@@ -55,11 +45,33 @@ export class Path implements ChainPath {
   readonly #logs: Logged[] = [];
   #rejected = false;
   #forwarded: Forwarded | undefined;
+  /** Where a packet goes out that IPVS has taken. */
+  #sentBy: Link | undefined;
+  readonly #balancing: Context;
 
   constructor(machine: Machine, namespace: Namespace) {
     this.#machine = machine;
     this.namespace = namespace;
     this.engine = engineOf(machine);
+    this.#balancing = {
+      machine,
+      namespace,
+      now: Number(machine.state.now),
+      host: {
+        route: address => route(namespace, address),
+        sourceFor: ({ addresses }, address) => {
+          const own = addresses.filter(({ bytes }) => bytes.length === address.length);
+          return (own.find(({ bytes, prefix }) => isInside(address, bytes, prefix)) ?? own[0])?.bytes;
+        },
+        refuse: () => {
+          this.#rejected = true;
+        },
+        forwarded: (to, device) => {
+          this.#forwarded = to;
+          this.#sentBy = device;
+        },
+      },
+    };
   }
 
   reject(): Outcome {
@@ -95,9 +107,7 @@ export class Path implements ChainPath {
     const type = typeOfAddress(this.namespace, destination);
     if (type !== 'unicast') {
       verdict = this.#hook(family, INPUT, packet);
-      if (verdict === NF_STOLEN && this.#forwarded !== undefined)
-        return this.#toServer(packet, family, this.#forwarded);
-      return end(this.#word(verdict));
+      return this.#sentBy === undefined ? end(this.#word(verdict)) : this.#toServer(packet, this.#sentBy);
     }
     const forwards = family === AF_INET ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding';
     if (this.namespace.sysctls.get(forwards) !== '1') return end('drop');
@@ -106,24 +116,21 @@ export class Path implements ChainPath {
     if (!this.#lowerTtl(packet)) return end('drop');
     packet.outDevice = out;
     verdict = this.#hook(family, FORWARD, packet);
+    if (this.#sentBy !== undefined) return this.#toServer(packet, this.#sentBy);
     if (verdict === NF_ACCEPT) verdict = this.#hook(family, POSTROUTING, packet);
     return verdict === NF_ACCEPT ? end('forward', out) : end(this.#word(verdict));
   }
 
-  /** A packet that IPVS has taken goes out past output and postrouting, untracked. */
-  #toServer(packet: Packet, family: number, { address, method }: Forwarded): Passage {
-    if (method === Vs.IP_VS_CONN_F_LOCALNODE) return this.#passage(packet, 'accept', undefined);
-    const out = route(this.namespace, address);
-    if (out === undefined || !this.#lowerTtl(packet)) return this.#passage(packet, 'drop', undefined);
-    if (method !== Vs.IP_VS_CONN_F_DROUTE) return this.#machine.notModelled('IPVS: masquerading and tunnels');
-    packet.outDevice = out;
+  /** A packet that IPVS has taken goes out past output and postrouting; in a tunnel it may be of the other IP version now. */
+  #toServer(packet: Packet, device: Link): Passage {
+    this.#sentBy = undefined;
+    const family = familyOf(packet);
+    packet.outDevice = device;
     packet.inDevice = undefined;
-    packet.tracked = undefined;
-    packet.untracked = true;
     let verdict = this.#hook(family, OUTPUT, packet);
     if (verdict === NF_ACCEPT) verdict = this.#hook(family, POSTROUTING, packet);
     return verdict === NF_ACCEPT
-      ? this.#passage(packet, 'forward', out)
+      ? this.#passage(packet, 'forward', device)
       : this.#passage(packet, this.#word(verdict), undefined);
   }
 
@@ -140,6 +147,7 @@ export class Path implements ChainPath {
     packet.outDevice = out();
     if (packet.outDevice === undefined) return this.#passage(packet, 'drop', undefined);
     let verdict = this.#hook(family, OUTPUT, packet);
+    if (this.#sentBy !== undefined) return this.#toServer(packet, this.#sentBy);
     if (verdict !== NF_ACCEPT) return this.#passage(packet, this.#word(verdict), undefined);
     packet.outDevice = out();
     verdict = this.#hook(family, POSTROUTING, packet);
@@ -216,19 +224,7 @@ export class Path implements ChainPath {
 
   /** What the kernel does of its own accord, where rules of the namespace ask for it. */
   #builtIns(family: number): BuiltIn[] {
-    const balancing: BuiltIn = { family, hook: INPUT, priority: IPVS_PRIORITY, run: packet => this.#balance(packet) };
-    return [balancing, ...connectionHooks(this.#machine, this, family)];
-  }
-
-  #balance(packet: Packet): number {
-    const fate = forward(this.#machine, this.namespace, packet);
-    if (fate === 'not-ours') return NF_ACCEPT;
-    if (fate === 'no-server') {
-      this.#rejected = true;
-      return NF_DROP;
-    }
-    this.#forwarded = fate;
-    return NF_STOLEN;
+    return [...ipvsHooks(this.#balancing, family), ...connectionHooks(this, family)];
   }
 }
 
