@@ -5,6 +5,7 @@ import {
   fromHex,
   HOST_IS_LITTLE_ENDIAN,
   hexByte,
+  ipv4Number,
   parseIPv4,
   parseIPv6,
   sourceOf,
@@ -59,8 +60,15 @@ export function addressText(hex: string, family: number): string {
 export function isReachable(address: string): boolean {
   if (address.charCodeAt(0) === ONE) return true;
   if (address.includes(':')) return !/^(ff|0*$)/.test(addressBytes(address));
-  return !/^(0\.0\.0\.0|255\.255\.255\.255|(22[4-9]|23\d)\..*)$/.test(address);
+  const number = ipv4Number(address);
+  return number < 0 || isReachableIPv4(number);
 }
+/** As above, of an IPv4 address as a number of 32 bits, with a sign or without. */
+export function isReachableIPv4(address: number): boolean {
+  return address !== 0 && ~address !== 0 && address >>> 28 !== MULTICAST;
+}
+/** The first four bits of 224.0.0.0/4. */
+const MULTICAST = 0xe;
 /** None of these addresses begins with it, and most others do. */
 const ONE = 0x31;
 

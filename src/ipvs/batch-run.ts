@@ -30,13 +30,23 @@ interface Target {
   command: IpvsCommand;
 }
 
-/** Indexes of operations, ascending. */
-type Indexes = readonly number[] | Uint32Array;
+/** Indexes of operations that follow each other. A batch of thousands needs no list of them. */
+class Range {
+  readonly first: number;
+  readonly length: number;
 
-function rangeOf(first: number, end: number): Uint32Array {
-  const range = new Uint32Array(end - first);
-  for (let i = 0; i < range.length; i++) range[i] = first + i;
-  return range;
+  constructor(first: number, length: number) {
+    this.first = first;
+    this.length = length;
+  }
+
+  at(place: number): number {
+    return this.first + place;
+  }
+
+  toArray(): number[] {
+    return Array.from({ length: this.length }, (_, place) => this.first + place);
+  }
 }
 
 interface Refusal {
@@ -59,7 +69,7 @@ export class Run {
   constructor(backends: Backends, batch: Batch) {
     this.#backends = backends;
     this.#batch = batch;
-    this.#applied = new Uint8Array(batch.operations.length);
+    this.#applied = new Uint8Array(batch.length);
   }
 
   get #backend(): Backend {
@@ -77,15 +87,14 @@ export class Run {
   }
 
   *all(): Operation<void> {
-    const { hasEdits, operations, odd } = this.#batch;
+    const { hasEdits, length, odd } = this.#batch;
     if (odd.size > 0) yield* this.#allow(odd);
     if (!hasEdits) {
-      const whole = rangeOf(0, operations.length);
-      yield* this.#send(whole);
-      yield* seenThrough(this.#verify(whole));
+      yield* this.#send(new Range(0, length));
+      if (this.#batch.isDoubtful) yield* seenThrough(this.#verify(new Range(0, length).toArray()));
       return;
     }
-    for (let first = 0; first < operations.length; ) {
+    for (let first = 0; first < length; ) {
       const part = this.#nextPart(first);
       first = part.at(-1)! + 1;
       yield* this.#merge(part);
@@ -121,7 +130,7 @@ export class Run {
   #nextPart(first: number): number[] {
     const part: number[] = [];
     const touched = new Set<string>();
-    for (let index = first; index < this.#batch.operations.length; index++) {
+    for (let index = first; index < this.#batch.length; index++) {
       const checked = this.#batch.checked(index);
       if (isEdit(checked.operation) && coversOf(checked).some(each => touched.has(each))) break;
       for (const each of touchedBy(checked)) touched.add(each);
@@ -137,7 +146,7 @@ export class Run {
 
   /** Finds out what the edits of a part come to. */
   *#merge(part: readonly number[]): Operation<void> {
-    const edits = part.filter(index => isEdit(this.#batch.operations[index]!));
+    const edits = part.filter(index => isEdit(this.#batch.operation(index)));
     if (edits.length === 0) return;
     const reading = this.#read(edits);
     const state = yield* this.#sent ? seenThrough(reading) : reading;
@@ -176,21 +185,21 @@ export class Run {
     return state;
   }
 
-  *#send(indexes: Indexes): Operation<void> {
+  *#send(indexes: readonly number[] | Range): Operation<void> {
     for (let left = indexes; left.length > 0; ) {
       const { sent, firstOf } = yield* this.#stream(left);
       const { failures, unknownFrom = Number.POSITIVE_INFINITY, unsentFrom } = sent;
       this.#sent = true;
       const whole = failures.length === 0 && unsentFrom === firstOf(left.length) && sent.unknownFrom === undefined;
       if (whole) {
-        for (let i = 0; i < left.length; i++) this.#applied[left[i]!] = 1;
+        for (let i = 0; i < left.length; i++) this.#applied[left.at(i)!] = 1;
         return;
       }
       const errors = new Map(failures.map(failure => [failure.index, failure]));
       const unknown: number[] = [];
       const unsent: number[] = [];
       for (let i = 0; i < left.length; i++) {
-        const index = left[i]!;
+        const index = left.at(i)!;
         const start = firstOf(i);
         const end = firstOf(i + 1);
         if (end > unsentFrom) unsent.push(index);
@@ -203,16 +212,16 @@ export class Run {
   }
 
   /** Sends the requests of these operations. `firstOf(i)` is the index, in the result, of the first request of the i-th operation. */
-  *#stream(indexes: Indexes): Operation<{ sent: PipelineResult; firstOf: (i: number) => number }> {
+  *#stream(indexes: readonly number[] | Range): Operation<{ sent: PipelineResult; firstOf: (i: number) => number }> {
     const batch = this.#batch;
-    if (batch.hasEdits) {
+    if (batch.hasEdits && !(indexes instanceof Range)) {
       const commands: IpvsCommand[] = [];
       const firsts = [0];
       for (const index of indexes) firsts.push(commands.push(...this.#commandsOf(index)));
       return { sent: yield* this.#backend.pipeline(commands), firstOf: i => firsts[i]! };
     }
     // Without edits these are all operations of the batch, or those that are still unsent: a range.
-    const first = indexes[0]!;
+    const first = indexes.at(0)!;
     const firstOf = (i: number) => batch.firstMessage(first + i);
     const sent = yield* this.#backend.stream(
       batch.messages,
@@ -225,7 +234,7 @@ export class Run {
 
   /** Notes the outcome of one operation. One that replaces sends two requests: the second, which adds, counts if there was nothing to replace. */
   #settle(index: number, first: Refusal | undefined, second: Refusal | undefined): void {
-    const { op } = this.#batch.operations[index]!;
+    const { op } = this.#batch.operation(index);
     const absent = op === 'setService' ? 'ESRCH' : op === 'setDestination' ? 'ENOENT' : undefined;
     const refused = absent !== undefined && first?.error.code === absent ? second : first;
     if (refused === undefined) this.#applied[index] = 1;
@@ -252,7 +261,7 @@ export class Run {
   }
 
   /** The operations whose object no later one of them changes. */
-  #last(indexes: Indexes): number[] {
+  #last(indexes: readonly number[]): number[] {
     const overtaken = new Set<string>();
     const last: number[] = [];
     for (const index of indexes.toReversed()) {
@@ -298,7 +307,7 @@ export class Run {
   }
 
   /** Checks that the kernel has what edits wanted, and that an old kernel has not ignored the type of a tunnel. */
-  *#verify(indexes: Indexes): Operation<void> {
+  *#verify(indexes: readonly number[]): Operation<void> {
     if (!this.#batch.isDoubtful || !indexes.some(index => this.#isDoubtful(index))) return;
     const doubtful = this.#last(indexes).filter(index => this.#applied[index] === 1 && this.#isDoubtful(index));
     if (doubtful.length === 0) return;
@@ -326,7 +335,7 @@ export class Run {
   }
 
   #fail(index: number, error: unknown): void {
-    this.failures.push(atIndex(asRefusal(error, this.#batch.operations[index]!), index));
+    this.failures.push(atIndex(asRefusal(error, this.#batch.operation(index)), index));
   }
 }
 

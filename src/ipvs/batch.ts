@@ -49,7 +49,9 @@ export function* applyOperations(
   const { onError: how = 'throw', rollback = false } = options;
   const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
   if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
-  const { result } = yield* carryOut(backends, new Batch(operations), rollback);
+  const batch = Batch.of(operations);
+  const { result } = yield* carryOut(backends, batch, rollback);
+  if (result.outcome === 'all') batch.messages.release();
   if (onError === 'throw' && result.failures.length > 0) throw new BatchError(result);
   return result;
 }
@@ -61,7 +63,9 @@ export interface CarriedOut {
   undo: (() => Operation<boolean>) | undefined;
 }
 
-/** Carries out a batch. With `rollback` it is undone if one operation fails, and can be undone later if none does. */
+/**
+ * Carries out a batch. With `rollback` it is undone if one operation fails, and can be undone later if none does: until then its messages are needed.
+ */
 export function* carryOut(backends: Backends, batch: Batch, rollback: boolean): Operation<CarriedOut> {
   const before = rollback ? yield* remember(backends, batch) : undefined;
   const run = new Run(backends, batch);
@@ -71,11 +75,7 @@ export function* carryOut(backends: Backends, batch: Batch, rollback: boolean): 
   const outcome = failures.length === 0 ? 'all' : applied.length === 0 ? 'none' : 'partial';
   const result: BatchResult = { failures, applied, outcome, rolledBack: false };
   const undo = before && (() => undoAll(backends, before));
-  if (failures.length === 0) {
-    batch.messages.release();
-    return { result, undo };
-  }
-  if (undo === undefined) return { result, undo };
+  if (failures.length === 0 || undo === undefined) return { result, undo };
   const whole = yield* seenThrough(undo());
   return { result: { failures, applied: [], outcome: whole ? 'none' : 'unknown', rolledBack: whole }, undo: undefined };
 }
@@ -91,14 +91,17 @@ interface Memory {
 const GET_CONFIG = describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefined, {});
 
 function* remember(backends: Backends, batch: Batch): Operation<Memory> {
-  const { operations } = batch;
-  const all = operations.some(({ op }) => op === 'flush');
-  const touched = onceAsked(() => new Set(operations.map((_, index) => batch.checked(index).serviceId)));
-  const touches = (id: string) => all || touched().has(id);
+  const touched = onceAsked(() => servicesOf(batch));
+  const touches = (id: string) => batch.hasFlush || touched().has(id);
   const servers = yield* readServiceStates(backends, { wanted: service => touches(serviceId(service)) });
-  const timed = operations.some(({ op }) => op === 'setTimeouts');
-  const timeouts = timed ? yield* backends.backend.get(GET_CONFIG, readTimeouts) : undefined;
+  const timeouts = batch.hasTimeouts ? yield* backends.backend.get(GET_CONFIG, readTimeouts) : undefined;
   return { touches, servers, timeouts };
+}
+
+function servicesOf(batch: Batch): Set<string | undefined> {
+  const services = new Set<string | undefined>();
+  for (let index = 0; index < batch.length; index++) services.add(batch.checked(index).serviceId);
+  return services;
 }
 
 /** Computes a value when it is first needed. A batch that fills an empty table never needs it. */

@@ -11,6 +11,7 @@ import {
 import { SERVICE, type Service, type ServiceKey, writeKey, writeService } from '../ip_vs/service.ts';
 import { type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
 import { destinationId, serviceId } from '../ip_vs/wire.ts';
+import type { PlainLines } from '../ipvsadm/plain-lines.ts';
 import * as C from '../linux/ip_vs.ts';
 import { EncodedRequests, genlmsghdr, NLMSG_HDRLEN } from '../netlink/index.ts';
 import type { IpvsCommand } from './backends/backend.ts';
@@ -71,52 +72,91 @@ const USUAL_BYTES = 168;
 /**
  * Operations that are checked and encoded before anything is sent. Of most operations only the message is kept; anything else that is needed later is
  * decoded from it.
- * @throws TypeError, RangeError with paths that begin with ['operations', index].
  */
 export class Batch {
-  readonly operations: readonly IpvsOperation[];
   readonly messages: EncodedRequests;
+  /** How many operations there are. */
+  length = 0;
   /** One of them is an edit, which has no message yet: its request depends on the present state. */
-  readonly hasEdits: boolean = false;
+  hasEdits = false;
   /** One of them is an edit, or sets a type of tunnel: the result may have to be checked in the kernel. */
-  readonly isDoubtful: boolean = false;
-  /** The index of the first message of each operation; at the end, the number of messages. */
-  readonly #first: Uint32Array;
-  readonly #checked = new Map<number, CheckedOperation>();
+  isDoubtful = false;
+  /** One of them empties the table, or sets timeouts. */
+  hasFlush = false;
+  hasTimeouts = false;
   /** Operations, by index, with a value that is refused unless the kernel holds it already; and the error to throw. */
   readonly odd = new Map<number, unknown>();
   /** 'anything': the operations were checked before. */
   readonly kept: 'anything' | undefined;
+  readonly #operationAt: (index: number) => IpvsOperation;
+  readonly #templates: RequestTemplates | undefined;
+  readonly #keys = new KeyCache();
+  readonly #checked = new Map<number, CheckedOperation>();
+  /** The index of the first message of each operation; at the end, the number of messages. Undefined while each operation has one message. */
+  #first: number[] | undefined;
 
-  constructor(operations: readonly IpvsOperation[], kept?: 'anything') {
+  /**
+   * The checked operations of a caller.
+   * @throws TypeError, RangeError with paths that begin with ['operations', index].
+   */
+  static of(operations: readonly IpvsOperation[]): Batch {
     if (!Array.isArray(operations)) throw typeError(['operations'], 'an array of operations', operations);
-    this.operations = operations;
+    const { length } = operations;
+    const batch = new Batch(length, index => operations[index]!);
+    for (let index = 0; index < length; index++) batch.add(operations[index]!);
+    return batch;
+  }
+
+  /** `count` is a guess of how many operations there will be. `operationAt` gives one again that was added. */
+  constructor(count: number, operationAt: (index: number) => IpvsOperation, kept?: 'anything') {
+    this.#operationAt = operationAt;
     this.kept = kept;
-    this.messages = new EncodedRequests(operations.length, USUAL_BYTES);
-    this.#first = new Uint32Array(operations.length + 1);
-    const templates = operations.length < MANY ? undefined : new RequestTemplates(this.messages);
-    const keys = new KeyCache();
-    for (let index = 0; index < operations.length; index++) {
-      const operation = operations[index] as IpvsOperation;
-      if (templates === undefined || !isFromTemplate(templates, operation)) {
-        const wire = this.#check(operation, index, keys);
-        const checked = new CheckedOperation(operation, wire);
-        for (const command of checked.commands) encode(this.messages, command);
-        this.#checked.set(index, checked);
-        if (isEdit(operation)) this.hasEdits = true;
-        if (isEdit(operation) || wire.destination?.tunnelType !== undefined) this.isDoubtful = true;
-      }
-      this.#first[index + 1] = this.messages.length;
+    this.messages = new EncodedRequests(count, USUAL_BYTES);
+    this.#templates = count < MANY ? undefined : new RequestTemplates(this.messages);
+  }
+
+  /** Adds an operation. @throws TypeError, RangeError with paths that begin with ['operations', index]. */
+  add(operation: IpvsOperation): void {
+    if (this.#templates === undefined || !isFromTemplate(this.#templates, operation)) this.#addCarefully(operation);
+    this.#added();
+  }
+
+  /** Adds what a plain line asks for. Returns false, and has added nothing, if that has to be added as an operation. */
+  addPlain(line: PlainLines): boolean {
+    if (this.#templates === undefined || !this.#templates.addPlain(line)) return false;
+    this.#added();
+    return true;
+  }
+
+  #added(): void {
+    const { messages } = this;
+    const index = this.length++;
+    if (this.#first !== undefined) this.#first.push(messages.length);
+    else if (messages.length !== this.length) {
+      this.#first = Array.from({ length: index + 1 }, (_, each) => each);
+      this.#first.push(messages.length);
     }
   }
 
-  #check(operation: IpvsOperation, index: number, keys: KeyCache): WireCommand {
+  #addCarefully(operation: IpvsOperation): void {
+    const index = this.length;
+    const wire = this.#check(operation, index);
+    const checked = new CheckedOperation(operation, wire);
+    for (const command of checked.commands) encode(this.messages, command);
+    this.#checked.set(index, checked);
+    if (operation.op === 'flush') this.hasFlush = true;
+    if (operation.op === 'setTimeouts') this.hasTimeouts = true;
+    if (isEdit(operation)) this.hasEdits = true;
+    if (isEdit(operation) || wire.destination?.tunnelType !== undefined) this.isDoubtful = true;
+  }
+
+  #check(operation: IpvsOperation, index: number): WireCommand {
     try {
-      return checkOperation(operation, index, keys, this.kept);
+      return checkOperation(operation, index, this.#keys, this.kept);
     } catch (error) {
       if (operation?.op !== 'setService' && operation?.op !== 'setDestination') throw error;
       if (!isArgumentError(error) || this.kept !== undefined) throw error;
-      const wire = checkOperation(operation, index, keys, 'anything');
+      const wire = checkOperation(operation, index, this.#keys, 'anything');
       this.odd.set(index, error);
       return wire;
     }
@@ -124,7 +164,12 @@ export class Batch {
 
   /** The index of the first message of an operation. After the last operation, the number of messages. */
   firstMessage(index: number): number {
-    return this.#first[index]!;
+    return this.#first === undefined ? index : this.#first[index]!;
+  }
+
+  /** The operation with an index. */
+  operation(index: number): IpvsOperation {
+    return this.#checked.get(index)?.operation ?? this.#operationAt(index);
   }
 
   checked(index: number): CheckedOperation {
@@ -132,7 +177,7 @@ export class Batch {
     if (known !== undefined) return known;
     const source = sourceOf(this.messages.bytes(this.firstMessage(index), this.firstMessage(index) + 1));
     const wire = commandTable.read(source, NLMSG_HDRLEN + genlmsghdr.size, source.bytes.length, NO_CONTEXT);
-    const checked = new CheckedOperation(this.operations[index]!, wire!);
+    const checked = new CheckedOperation(this.#operationAt(index), wire!);
     this.#checked.set(index, checked);
     return checked;
   }
@@ -145,8 +190,9 @@ export class Batch {
 
   /** The operation that a message is of: the last one that begins at it or before. */
   operationOf(message: number): number {
+    if (this.#first === undefined) return message;
     let low = 0;
-    let high = this.operations.length - 1;
+    let high = this.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
       if (this.firstMessage(middle) <= message) low = middle;

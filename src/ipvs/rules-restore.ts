@@ -4,7 +4,8 @@ import { DESTINATION } from '../ip_vs/destination.ts';
 import { readKey, SERVICE, writeKey } from '../ip_vs/service.ts';
 import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 import type { RuleCommand } from '../ipvsadm/command.ts';
-import { readRules } from '../ipvsadm/read-rules.ts';
+import { PlainLines } from '../ipvsadm/plain-lines.ts';
+import { eachLine, readRules } from '../ipvsadm/read-rules.ts';
 import type { RuleNames } from '../ipvsadm/service-names.ts';
 import type { Operation } from '../netlink/index.ts';
 import type { Backends } from './backends/automatic.ts';
@@ -113,50 +114,101 @@ export function* restoreRules(
   if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
   if (typeof replace !== 'boolean') throw typeError(['options', 'replace'], 'a boolean', replace);
   checkObject(names, ['options', 'names'], ['host', 'port']);
+  const rules = new RuleBatch(text, names, replace);
+  const { batch, first, daemons } = rules;
   // Indexes count in this order: the table's operations, then the daemon's.
-  const operations: IpvsOperation[] = replace ? [{ op: 'flush' }] : [];
-  const first = operations.length;
-  const lines: number[] = [];
-  const daemons: DaemonLine[] = [];
-  readRules(text, names, (command, line) => {
-    const operation = operationOf(command);
-    if (isDaemon(operation)) daemons.push({ line, operation });
-    else {
-      operations.push(operation);
-      lines.push(line);
-    }
-  });
+  const count = batch.length - first;
   const { backend } = backends;
   const running = rollback && daemons.length > 0 ? yield* syncDaemons(backend) : [];
-  // The lines were checked when they were read; those with --as-is hold values that are refused from a caller.
-  const { result: done, undo } = yield* carryOut(backends, new Batch(operations, 'anything'), rollback);
+  const { result: done, undo } = yield* carryOut(backends, batch, rollback);
   const emptying = done.failures.find(({ index }) => index < first);
   if (emptying !== undefined) throw emptying;
   let { outcome, rolledBack } = done;
   const failures = done.failures.map(failure => atIndex(failure, failure.index - first));
-  let applied = done.applied.map(index => index - first).filter(index => index >= 0);
+  let applied = first === 0 ? done.applied : done.applied.map(index => index - first).filter(index => index >= 0);
   if (failures.length === 0 && daemons.length > 0) {
     const tried = yield* seenThrough(carryOutDaemons(backend, daemons));
-    failures.push(...tried.failures.map(failure => atIndex(failure, failure.index + lines.length)));
+    failures.push(...tried.failures.map(failure => atIndex(failure, failure.index + count)));
     if (failures.length > 0 && undo !== undefined) {
       rolledBack = yield* seenThrough(undoDaemons(backend, tried.done, running));
       rolledBack = (yield* seenThrough(undo())) && rolledBack;
       applied = [];
       outcome = rolledBack ? 'none' : 'unknown';
     } else {
-      applied.push(...tried.applied.map(index => index + lines.length));
+      applied = [...applied, ...tried.applied.map(index => index + count)];
       if (failures.length > 0) outcome = applied.length > 0 || replace ? 'partial' : 'none';
     }
   }
-  const lineOf = (index: number) => lines[index] ?? daemons[index - lines.length]!.line;
   const result = {
-    failures: failures.map(failure => Object.assign(failure, { line: lineOf(failure.index) })),
+    failures: failures.map(failure => Object.assign(failure, { line: rules.lineOf(failure.index) })),
     applied,
     outcome,
     rolledBack,
   };
+  if (failures.length === 0) batch.messages.release();
   if (onError === 'throw' && failures.length > 0) throw lineError(result);
   return result;
+}
+
+/** Characters of a short line, for a guess of how many lines a text has. */
+const USUAL_LINE = 40;
+
+/** The lines of a text, checked and encoded before anything is sent. Plain lines are read again if their operations are needed: after a refusal. */
+class RuleBatch {
+  readonly batch: Batch;
+  /** The index of the first line's operation in the batch. */
+  readonly first: number;
+  readonly daemons: DaemonLine[] = [];
+  readonly #text: string;
+  /** The operations of lines that are not plain, by the number of their line. */
+  readonly #others = new Map<number, IpvsOperation>();
+  #lines: OperationLine[] | undefined;
+
+  constructor(text: string, names: RuleNames, replace: boolean) {
+    if (typeof text !== 'string') throw typeError([], 'a string', text);
+    this.#text = text;
+    this.first = replace ? 1 : 0;
+    // The lines are checked when they are read; those with --as-is hold values that are refused from a caller.
+    const batch = new Batch(Math.ceil(text.length / USUAL_LINE), index => this.#line(index).operation, 'anything');
+    this.batch = batch;
+    if (replace) batch.add({ op: 'flush' });
+    const visit = (command: RuleCommand, line: number) => {
+      const operation = operationOf(command);
+      if (isDaemon(operation)) this.daemons.push({ line, operation });
+      else {
+        batch.add(operation);
+        this.#others.set(line, operation);
+      }
+    };
+    readRules(text, names, visit, plain => batch.addPlain(plain));
+  }
+
+  /** The number of the line with an index among all lines, those about daemons included. */
+  lineOf(index: number): number {
+    const count = this.batch.length - this.first;
+    return index < count ? this.#line(index + this.first).line : this.daemons[index - count]!.line;
+  }
+
+  #line(index: number): OperationLine {
+    this.#lines ??= this.#readAgain();
+    return this.#lines[index - this.first]!;
+  }
+
+  #readAgain(): OperationLine[] {
+    const lines: OperationLine[] = [];
+    const plain = new PlainLines(this.#text);
+    eachLine(this.#text, (start, end, line) => {
+      const operation = this.#others.get(line);
+      if (operation !== undefined) lines.push({ line, operation });
+      else if (plain.read(start, end)) lines.push({ line, operation: plain.operation() });
+    });
+    return lines;
+  }
+}
+
+interface OperationLine {
+  line: number;
+  operation: IpvsOperation;
 }
 
 type DaemonOperation = Exclude<RuleOperation, IpvsOperation>;

@@ -22,7 +22,7 @@ import { checkDaemon, type SyncDaemon, type SyncState } from '../ip_vs/sync-daem
 import { AF_INET6 } from '../linux/socket.ts';
 import type { RuleCommand } from './command.ts';
 import { type Line, optionName, readOptions, splitLine } from './options.ts';
-import { readPlain } from './plain-lines.ts';
+import { PlainLines } from './plain-lines.ts';
 import { type RuleNames, withUsualNames } from './service-names.ts';
 
 /** The error about a line that is no rule: a RangeError or TypeError, as for arguments. */
@@ -62,26 +62,29 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Reads ipvsadm's format, line by line; `parseRuleLines` says what it takes. `visit` gets each command and the number of its line, counted from 1.
+ * Reads ipvsadm's format, line by line; `parseRuleLines` says what it takes. `visit` gets each command and the number of its line, counted from 1. A plain
+ * line is first shown to `visitPlain`, which returns whether that is enough.
  * @throws RuleError with the line's number.
  */
-export function readRules(text: string, names: RuleNames, visit: (command: RuleCommand, line: number) => void): void {
+export function readRules(
+  text: string,
+  names: RuleNames,
+  visit: (command: RuleCommand, line: number) => void,
+  visitPlain?: (line: PlainLines) => boolean,
+): void {
   if (typeof text !== 'string') throw typeError([], 'a string', text);
   const reader = new KeyReader(withUsualNames(names));
-  const readKey = (option: string, value: string) => reader.keyOf(option, value, false);
-  let number = 0;
-  for (let at = 0; at <= text.length; ) {
-    const end = lineEnd(text, at);
-    const line = text.slice(at, text[end - 1] === '\r' && end > at && end < text.length ? end - 1 : end);
-    at = end + 1;
-    number++;
+  const plain = new PlainLines(text);
+  eachLine(text, (start, end, number) => {
     try {
-      const command = readPlain(line, readKey) ?? readCarefully(line, reader);
-      if (command !== undefined) visit(command, number);
+      if (!plain.read(start, end)) {
+        const command = readCarefully(text.slice(start, end), reader);
+        if (command !== undefined) visit(command, number);
+      } else if (visitPlain === undefined || !visitPlain(plain)) visit(plain.operation(), number);
     } catch (error) {
-      throw atLine(error, number, line);
+      throw atLine(error, number, text.slice(start, end));
     }
-  }
+  });
 }
 
 function readCarefully(line: string, keys: KeyReader): RuleCommand | undefined {
@@ -89,10 +92,18 @@ function readCarefully(line: string, keys: KeyReader): RuleCommand | undefined {
   return parsed && commandOf(parsed, keys);
 }
 
-function lineEnd(text: string, from: number): number {
-  const end = text.indexOf('\n', from);
-  return end < 0 ? text.length : end;
+/** Calls `visit` for each line of a text, with where it begins and ends, and its number, counted from 1. The end may be \r\n, as other systems have it. */
+export function eachLine(text: string, visit: (start: number, end: number, number: number) => void): void {
+  let number = 1;
+  let start = 0;
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', start)) {
+    visit(start, at > start && text.charCodeAt(at - 1) === CARRIAGE_RETURN ? at - 1 : at, number++);
+    start = at + 1;
+  }
+  visit(start, text.length, number);
 }
+
+const CARRIAGE_RETURN = 0x0d;
 
 /** Reads the keys of services. Lines of the same service follow each other with the same words, so the key is read once for all of them. */
 class KeyReader {

@@ -24,7 +24,7 @@ export class EncodedRequests {
   /** How many messages there will be, and of how many bytes: a guess that saves growing. */
   constructor(messages = 16, bytesOfEach = 128) {
     this.writer = takeWriter(messages * bytesOfEach);
-    this.#starts = new Uint32Array(messages + 1);
+    this.#starts = takeStarts(messages + 1);
   }
 
   /** How many requests there are. */
@@ -126,7 +126,9 @@ export class EncodedRequests {
    * requests.release();
    */
   release(): void {
-    if (this.writer.bytes.length <= MAX_KEPT_BYTES) thread.writer = this.writer;
+    if (this.writer.bytes.length > MAX_KEPT_BYTES) return;
+    thread.writer = this.writer;
+    thread.starts = this.#starts;
   }
 }
 
@@ -134,9 +136,12 @@ export class EncodedRequests {
 const MAX_KEPT_BYTES = 2 * 1024 * 1024;
 
 /**
- * The buffer that the last list of this thread gave back: fresh memory costs a page fault for each four KiB, which is more than encoding into it.
+ * The buffers that the last list of this thread gave back: fresh memory costs a page fault for each four KiB, which is more than encoding into it.
  */
-const thread = ofThread('netlink.spare', { writer: undefined as Writer | undefined });
+const thread = ofThread('netlink.spare', {
+  writer: undefined as Writer | undefined,
+  starts: undefined as Uint32Array | undefined,
+});
 
 function takeWriter(bytes: number): Writer {
   const { writer } = thread;
@@ -144,4 +149,13 @@ function takeWriter(bytes: number): Writer {
   thread.writer = undefined;
   writer.reset();
   return writer;
+}
+
+function takeStarts(count: number): Uint32Array {
+  const { starts } = thread;
+  if (starts === undefined || starts.length < count) return new Uint32Array(count);
+  thread.starts = undefined;
+  // The others are written before they are read.
+  starts[0] = 0;
+  return starts;
 }

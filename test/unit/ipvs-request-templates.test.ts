@@ -17,7 +17,7 @@ const filler: IpvsOperation[] = Array.from({ length: MANY }, () => ({ op: 'flush
 function bothWays(operation: IpvsOperation): [alone: unknown, among: unknown] {
   const written = (operations: readonly IpvsOperation[]) => {
     try {
-      const { messages } = new Batch(operations);
+      const { messages } = Batch.of(operations);
       const end = messages.length - (operations.length - 1);
       return toHex(messages.bytes(0, end));
     } catch (error) {
@@ -59,9 +59,9 @@ test('the fast encoder writes the bytes of the table for a batch of mixed servic
         { op: 'addService', service },
         ...destinations.map((destination): IpvsOperation => ({ op: 'addDestination', key: service, destination })),
       ]);
-      const { messages } = new Batch([...operations, ...filler]);
+      const { messages } = Batch.of([...operations, ...filler]);
       const among = toHex(messages.bytes(0, operations.length));
-      const alone = operations.map(operation => toHex(new Batch([operation]).messages.bytes(0, 1)));
+      const alone = operations.map(operation => toHex(Batch.of([operation]).messages.bytes(0, 1)));
       expect(among).toBe(alone.join(''));
     }),
   );
@@ -108,9 +108,9 @@ test('the operation is read back from its messages', () => {
         { op: 'setService', service },
         ...destinations.map((destination): IpvsOperation => ({ op: 'setDestination', key: service, destination })),
       ]);
-      const batch = new Batch([...operations, ...filler]);
+      const batch = Batch.of([...operations, ...filler]);
       for (const [index, operation] of operations.entries()) {
-        const alone = new Batch([operation]).checked(0);
+        const alone = Batch.of([operation]).checked(0);
         const { service, destination, serviceId, destinationId, commands } = batch.checked(index);
         expect({ service, destination, serviceId, destinationId }).toEqual({
           service: alone.service,

@@ -138,6 +138,23 @@ describe('a failing line about a sync daemon', () => {
     expect(sorted(ipvs.sync.save())).toEqual(sorted(THERE));
   });
 
+  test('undoes the other lines, whatever other handles have sent meanwhile', () => {
+    const { ipvs, kernel } = openIpvs();
+    const added = (count: number, port: number) =>
+      Array.from({ length: count }, (_, i) => `-A -t 10.0.${i}.1:${port} -s rr`).join('\n');
+    const other = openIpvs();
+    kernel.refuses = command => {
+      if (command === C.IPVS_CMD_NEW_DAEMON) other.ipvs.sync.restore(added(40, 443));
+      return undefined;
+    };
+    const text = `${added(40, 80)}\n--start-daemon master --mcast-interface nosuch0`;
+    const error = errorOf(BatchError, () => ipvs.sync.restore(text));
+    expect(error).toMatchObject({ code: 'ENODEV', outcome: 'none', rolledBack: true });
+    expect(error.failures).toMatchObject([{ index: 40, line: 41 }]);
+    expect(kernel.services.size).toBe(0);
+    expect(other.kernel.services.size).toBe(40);
+  });
+
   test('leaves the other lines with rollback: false', () => {
     const { ipvs, kernel } = openIpvs();
     const text =

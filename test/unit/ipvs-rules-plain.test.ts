@@ -1,13 +1,21 @@
 import fc from 'fast-check';
-import { formatRules, parseRuleLines, type VirtualServer } from 'netsteer/ipvs';
+import { formatRules, type IpvsOperation, parseRuleLines, type VirtualServer } from 'netsteer/ipvs';
 import { expect, test } from 'vitest';
+import { toHex } from '../../src/codec/index.ts';
+import type { BatchFailure } from '../../src/errors.ts';
+import { Batch } from '../../src/ipvs/operation.ts';
 import { saveRules } from '../../src/ipvsadm/format.ts';
-import { readPlain } from '../../src/ipvsadm/plain-lines.ts';
+import { PlainLines } from '../../src/ipvsadm/plain-lines.ts';
+import { openIpvs } from '../support/ipvs-kernel.ts';
 
 /* Lines of the usual two forms are read as they stand, all others are taken apart first: both ways have to say the same. */
 
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
-const plain = (line: string) => readPlain(line, () => web);
+/** What the fast parser makes of a line; undefined if it leaves it to the other one. */
+const plain = (line: string) => {
+  const lines = new PlainLines(line);
+  return lines.read(0, line.length) ? lines.operation() : undefined;
+};
 
 test('the fast parser reads the lines that save() writes of plain services', () => {
   const servers: VirtualServer[] = [
@@ -83,6 +91,47 @@ test('the fast parser returns what the full parser returns', () => {
     { numRuns: 1000 },
   );
   expect(short).toBeGreaterThan(0);
+});
+
+/** Lines that a caller could give as operations: a text may have servers of all ports, which have no effect. */
+const accepted = line.filter(each => {
+  try {
+    return Batch.of(parseRuleLines(each).map(({ operation }) => operation as IpvsOperation)).length === 1;
+  } catch {
+    return false;
+  }
+});
+const others = oneOf('', '# a comment', '-C', '-D -t 10.0.0.1:80', '-E -t 10.0.0.1:80 -s lc', '-Z', ' -A -f 7 -s rr');
+
+test('restore() sends the bytes of its operations, and a failure has their index, line and subject', () => {
+  let plainLines = 0;
+  let refused = 0;
+  const any = fc.oneof({ weight: 8, arbitrary: accepted }, { weight: 1, arbitrary: others });
+  const hex = (bytes: Uint8Array) => toHex(bytes);
+  const told = ({ index, code, hint, subject }: BatchFailure) => ({ index, code, hint, subject });
+  // The first handle of a thread asks for the family's number.
+  openIpvs().ipvs.sync.info();
+  fc.assert(
+    fc.property(fc.array(any, { minLength: 30, maxLength: 60 }), oneOf('\n', '\r\n'), (lines, newline) => {
+      const text = lines.join(newline);
+      const read = parseRuleLines(text);
+      const options = { rollback: false, onError: 'collect' } as const;
+      const byText = openIpvs();
+      const result = byText.ipvs.sync.restore(text, options);
+      const byOperations = openIpvs();
+      const operations = read.map(({ operation }) => operation as IpvsOperation);
+      const { failures, applied } = byOperations.ipvs.sync.apply(operations, options);
+      expect(byText.wire.sent.map(hex)).toEqual(byOperations.wire.sent.map(hex));
+      expect(result.applied).toEqual(applied);
+      expect(result.failures.map(told)).toEqual(failures.map(told));
+      expect(result.failures.map(({ line }) => line)).toEqual(failures.map(({ index }) => read[index]!.line));
+      plainLines += lines.filter(each => plain(each) !== undefined).length;
+      refused += failures.length;
+    }),
+    { numRuns: 100 },
+  );
+  expect(plainLines).toBeGreaterThan(500);
+  expect(refused).toBeGreaterThan(100);
 });
 
 /* The lines of plain services are written at once, all others option by option. A protocol that is a number has the same line, written the other way. */

@@ -13,6 +13,7 @@ import {
   writeService,
 } from '../../ip_vs/service.ts';
 import { SCHEDULERS } from '../../ip_vs/service-rows.ts';
+import type { PlainLines } from '../../ipvsadm/plain-lines.ts';
 import * as C from '../../linux/ip_vs.ts';
 import { NLM_F_REQUEST } from '../../linux/netlink.ts';
 import { AF_INET, AF_INET6 } from '../../linux/socket.ts';
@@ -109,6 +110,9 @@ const METHODS: ReadonlyMap<unknown, number> = new Map(Object.entries(FORWARD));
 const PROTOCOL_NUMBERS: ReadonlyMap<unknown, number> = new Map(Object.entries(PROTOCOLS));
 const MAX_COUNT = 0x7fffffff;
 
+/** Stands for the key of a service that a plain line has named. */
+const PLAIN = {};
+
 /** Writes requests into one list, each as a copy of a template. Each method returns false, and has added nothing, where a request is not plain. */
 export class RequestTemplates {
   readonly #messages: EncodedRequests;
@@ -120,6 +124,9 @@ export class RequestTemplates {
   #oldKey: unknown;
   #family = 0;
   #port = 0;
+  /** Further numbers of the service, if a plain line named it. */
+  #address = 0;
+  #protocol = '';
 
   constructor(messages: EncodedRequests) {
     this.#messages = messages;
@@ -153,6 +160,50 @@ export class RequestTemplates {
     const { bytes } = writer;
     bytes.copyWithin(start, start - size, start);
     bytes[start + NLMSG_HDRLEN] = C.IPVS_CMD_NEW_DEST;
+    this.#messages.added();
+    return true;
+  }
+
+  /** What a plain line of ipvsadm's format asks for. */
+  addPlain(line: PlainLines): boolean {
+    return line.isServer ? this.#addPlainServer(line) : this.#addPlainService(line);
+  }
+
+  #addPlainService(line: PlainLines): boolean {
+    const made = serviceTemplate(line.scheduler, false);
+    if (made === undefined) return false;
+    writeNumbers(made, line);
+    made.write(this.#messages.writer);
+    this.#messages.added();
+    return true;
+  }
+
+  #addPlainServer(line: PlainLines): boolean {
+    const { port, serverPort, weight } = line;
+    if (port === 0 && serverPort !== 0) return false;
+    if (
+      this.#key !== PLAIN ||
+      line.address !== this.#address ||
+      port !== this.#port ||
+      line.protocol !== this.#protocol
+    ) {
+      this.#key = PLAIN;
+      this.#oldKey = undefined;
+      this.#address = line.address;
+      this.#protocol = line.protocol;
+      this.#port = port;
+      this.#family = AF_INET;
+      writeNumbers(this.#newServer, line);
+    }
+    const { writer } = this.#messages;
+    const { holes } = this.#newServer;
+    const start = this.#newServer.write(writer);
+    const { view } = writer;
+    view.setInt32(start + holes.serverAddress.at, line.serverAddress);
+    holes.serverFamily.putNumber(view, start, AF_INET);
+    holes.serverPort.putNumber(view, start, serverPort);
+    if (!line.masquerades) holes.forward.putNumber(view, start, FORWARD.direct);
+    holes.weight.putNumber(view, start, weight);
     this.#messages.added();
     return true;
   }
@@ -242,6 +293,16 @@ function writeKey({ view, bytes, holes }: KeyTemplate, { protocol, address, port
     holes.protocol.putNumber(view, 0, number) &&
     holes.port.putNumber(view, 0, port);
   return put ? family : 0;
+}
+
+/** As above, for the service of a plain line, which is correct. */
+function writeNumbers({ view, bytes, holes }: KeyTemplate, { protocol, address, port }: PlainLines): void {
+  const { at } = holes.address;
+  bytes.fill(0, at, at + ADDRESS_LENGTH);
+  view.setInt32(at, address);
+  holes.family.putNumber(view, 0, AF_INET);
+  holes.protocol.putNumber(view, 0, PROTOCOLS[protocol]);
+  holes.port.putNumber(view, 0, port);
 }
 
 /** Returns the family of the address; 0 if it is none. The bytes behind an IPv4 address stay as they are. */
