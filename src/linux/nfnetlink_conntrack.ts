@@ -4,6 +4,8 @@ export const IPCTNL_MSG_CT_GET = 1;
 export const IPCTNL_MSG_CT_DELETE = 2;
 export const IPCTNL_MSG_CT_GET_CTRZERO = 3;
 export const IPCTNL_MSG_CT_GET_STATS_CPU = 4;
+export const IPCTNL_MSG_CT_GET_DYING = 6;
+export const IPCTNL_MSG_CT_GET_UNCONFIRMED = 7;
 export const IPCTNL_MSG_CT_GET_STATS = 5;
 
 export const IPCTNL_MSG_EXP_NEW = 0;

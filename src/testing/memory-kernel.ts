@@ -6,7 +6,7 @@ import { NetNs } from '../netns/index.ts';
 import type { ProcessExit } from '../netns/process.ts';
 import { formatRuleset, Nftables, type Ruleset, transactionOf } from '../nftables/index.ts';
 import { planOf } from '../nftables/plan/plan.ts';
-import { expire as expireConnections } from './conntrack/track.ts';
+import { expire as expireConnections } from './conntrack/table.ts';
 import { generic } from './generic.ts';
 import { expire as expireBalanced } from './ipvs/connections.ts';
 import { ipvsOptions } from './ipvs/sockopt.ts';
@@ -194,7 +194,7 @@ export class MemoryKernel {
     state.now += BigInt(milliseconds);
     for (const namespace of state.namespaces.values()) {
       expireLogs(this.#machine, namespace);
-      expireConnections(namespace, state.now);
+      expireConnections(this.#machine, namespace);
       expireBalanced(namespace, Number(state.now));
     }
   }

@@ -2,10 +2,13 @@ import { NETLINK_NETFILTER } from '../linux/netlink.ts';
 import {
   NFNL_MSG_BATCH_BEGIN,
   NFNL_SUBSYS_CTNETLINK,
+  NFNL_SUBSYS_CTNETLINK_EXP,
   NFNL_SUBSYS_NFTABLES,
   NFNL_SUBSYS_ULOG,
 } from '../linux/nfnetlink.ts';
-import * as conntrack from './conntrack/netlink.ts';
+import * as expectations from './conntrack/expectation-requests.ts';
+import * as conntrack from './conntrack/requests.ts';
+import { COUNT } from './conntrack/settings.ts';
 import type { Family } from './machine/machine.ts';
 import * as nfTables from './nf_tables/subsystem.ts';
 import * as nflog from './nflog/log.ts';
@@ -26,7 +29,11 @@ export const netfilter: Family = {
     if (request.type >> 8 === NFNL_SUBSYS_NFTABLES) nfTables.answer(machine, socket, request);
     else if (request.type >> 8 === NFNL_SUBSYS_ULOG) nflog.answer(machine, socket, request);
     else if (request.type >> 8 === NFNL_SUBSYS_CTNETLINK) conntrack.answer(machine, socket, request);
+    else if (request.type >> 8 === NFNL_SUBSYS_CTNETLINK_EXP) expectations.answer(machine, socket, request);
     else refuse(EINVAL);
+  },
+  file(_machine, { conntrack: { connections } }, path) {
+    return path === `/proc/sys/${COUNT}` ? `${connections.size}\n` : undefined;
   },
   closed(machine, socket) {
     nfTables.closed(machine, socket);

@@ -18,6 +18,7 @@ export const ESRCH = -3;
 export const E2BIG = -7;
 export const EBADF = -9;
 export const EAGAIN = -11;
+export const ENOMEM = -12;
 export const EACCES = -13;
 export const EFAULT = -14;
 export const EBUSY = -16;
@@ -25,7 +26,9 @@ export const EEXIST = -17;
 export const ENODEV = -19;
 export const EINVAL = -22;
 export const ENFILE = -23;
+export const EMFILE = -24;
 export const EFBIG = -27;
+export const ENOSPC = -28;
 export const EMLINK = -31;
 export const ERANGE = -34;
 export const ENODATA = -61;
@@ -39,6 +42,7 @@ export const EAFNOSUPPORT = -97;
 export const EADDRNOTAVAIL = -99;
 export const ENETUNREACH = -101;
 export const ENOBUFS = -105;
+export const ESHUTDOWN = -108;
 
 export function refuse(errno: number, at?: { readonly offset: number }, text?: string): never {
   throw new Refusal(errno, at?.offset, text);

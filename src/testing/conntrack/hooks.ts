@@ -1,19 +1,24 @@
+import { IPS_CONFIRMED } from '../../linux/nf_conntrack_common.ts';
 import type { Namespace } from '../machine/state.ts';
 import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
 import { type ChainPath, runChain } from '../packets/chain.ts';
 import { type BuiltIn, INPUT, natChains, OUTPUT, POSTROUTING, PREROUTING } from '../packets/hooks.ts';
 import type { Packet } from '../packets/packet.ts';
-import { isDone, type Manip, setUp, translate } from './nat.ts';
-import { IPS_CONFIRMED } from './state.ts';
+import type { Kernel } from './kernel.ts';
+import { isDone, type Manip, setUp } from './nat.ts';
+import { translate, translateError } from './rewrite.ts';
+import { remove } from './table.ts';
 import { confirm, track } from './track.ts';
+import { isIcmp } from './tuples.ts';
 
 const CONNTRACK_PRIORITY = -200;
 const DNAT_PRIORITY = -100;
 const SNAT_PRIORITY = 100;
 const CONFIRM_PRIORITY = 0x7fffffff;
+const DEFRAGMENT_PRIORITY = -400;
 
 /** The hooks of connection tracking and NAT for one family, where rules of the namespace have switched them on. */
-export function connectionHooks(path: ChainPath, family: number): BuiltIn[] {
+export function connectionHooks(kernel: Kernel, path: ChainPath, family: number): BuiltIn[] {
   const { namespace } = path;
   if (!tracks(namespace, family)) return [];
   const at = (hook: number, priority: number, run: (packet: Packet) => number): BuiltIn => ({
@@ -22,13 +27,25 @@ export function connectionHooks(path: ChainPath, family: number): BuiltIn[] {
     priority,
     run,
   });
-  const tracked = (hook: number) => at(hook, CONNTRACK_PRIORITY, packet => look(path, packet, hook === PREROUTING));
-  const confirmed = (hook: number) => at(hook, CONFIRM_PRIORITY, packet => end(path, packet));
-  const hooks = [tracked(PREROUTING), tracked(OUTPUT), confirmed(INPUT), confirmed(POSTROUTING)];
+  const whole = (hook: number) => at(hook, DEFRAGMENT_PRIORITY, packet => defragment(kernel, packet));
+  const tracked = (hook: number) =>
+    at(hook, CONNTRACK_PRIORITY, packet => look(kernel, namespace, packet, hook === PREROUTING));
+  const confirmed = (hook: number) =>
+    at(hook, CONFIRM_PRIORITY, ({ tracked: one }) =>
+      one === undefined || confirm(kernel, namespace, one) ? NF_ACCEPT : NF_DROP,
+    );
+  const hooks = [
+    whole(PREROUTING),
+    whole(OUTPUT),
+    tracked(PREROUTING),
+    tracked(OUTPUT),
+    confirmed(INPUT),
+    confirmed(POSTROUTING),
+  ];
   if (![PREROUTING, INPUT, OUTPUT, POSTROUTING].some(hook => natChains(namespace, family, hook).length > 0))
     return hooks;
   const translated = (hook: number, priority: number) =>
-    at(hook, priority, packet => rewrite(path, family, hook, packet));
+    at(hook, priority, packet => rewrite(kernel, path, family, hook, packet));
   return [
     ...hooks,
     translated(PREROUTING, DNAT_PRIORITY),
@@ -38,30 +55,47 @@ export function connectionHooks(path: ChainPath, family: number): BuiltIn[] {
   ];
 }
 
-function look({ namespace, engine }: ChainPath, packet: Packet, checks: boolean): number {
-  if (packet.tracked === undefined && !packet.untracked) packet.tracked = track(namespace, packet, engine.now, checks);
+function defragment(kernel: Kernel, { bytes, protocol, fragmentOffset }: Packet): number {
+  const isPart = protocol === 0x0800 ? (bytes[6]! & 0x20) !== 0 || fragmentOffset > 0 : fragmentOffset > 0;
+  return isPart ? kernel.notModelled('fragments, where connections are tracked: they are put together') : NF_ACCEPT;
+}
+
+function look(kernel: Kernel, namespace: Namespace, packet: Packet, checks: boolean): number {
+  if (packet.tracked !== undefined || packet.untracked) return NF_ACCEPT;
+  const finding = track(kernel, namespace, packet, checks);
+  if (finding === 'dropped') return NF_DROP;
+  if (finding === 'untracked') packet.untracked = true;
+  else packet.tracked = finding;
   return NF_ACCEPT;
 }
 
-function end({ namespace, engine }: ChainPath, { tracked }: Packet): number {
-  if (tracked === undefined || tracked.state === 'related') return NF_ACCEPT;
-  return confirm(namespace, tracked, engine.now) ? NF_ACCEPT : NF_DROP;
-}
-
 /** The hook of NAT: chains are asked for the first packet of a connection, and later packets are rewritten as it was (nf_nat_inet_fn). */
-function rewrite(path: ChainPath, family: number, hook: number, packet: Packet): number {
+function rewrite(kernel: Kernel, path: ChainPath, family: number, hook: number, packet: Packet): number {
   const { namespace } = path;
   const { tracked } = packet;
   if (tracked === undefined) return NF_ACCEPT;
   const manip: Manip = hook === POSTROUTING || hook === INPUT ? 'source' : 'destination';
-  const { connection } = tracked;
-  if (tracked.state === 'new' && (connection.status & IPS_CONFIRMED) === 0 && !isDone(connection, manip)) {
+  const { connection, direction } = tracked;
+  const isFirst = tracked.state !== 'established';
+  if (tracked.state === 'related' && isIcmp(packet.transportProtocol ?? 0))
+    return translateError(packet, tracked, manip) ? NF_ACCEPT : NF_DROP;
+  if (isFirst && (connection.status & IPS_CONFIRMED) === 0 && !isDone(connection, manip)) {
     for (const chain of natChains(namespace, family, hook)) {
       const verdict = runChain(path, chain, packet, { family, hook });
       if (verdict !== NF_ACCEPT) return verdict;
       if (isDone(connection, manip)) break;
     }
     if (!isDone(connection, manip)) setUp(namespace, connection, undefined, manip);
+  } else if (
+    hook === POSTROUTING &&
+    direction === 0 &&
+    connection.masquerade !== undefined &&
+    packet.outDevice !== undefined &&
+    connection.masquerade !== packet.outDevice.index
+  ) {
+    // It would leave by another device than the one behind which it is masqueraded.
+    remove(kernel, namespace, connection);
+    return NF_DROP;
   }
   translate(packet, tracked, manip);
   return NF_ACCEPT;

@@ -1,30 +1,20 @@
+import { IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE } from '../../linux/nf_conntrack_common.ts';
 import { jhash } from '../hash.ts';
 import type { Namespace } from '../machine/state.ts';
-import { type Packet, setU16, u16 } from '../packets/packet.ts';
-import {
-  type Connection,
-  IPS_DST_NAT,
-  IPS_DST_NAT_DONE,
-  IPS_SRC_NAT,
-  IPS_SRC_NAT_DONE,
-  type Tracked,
-  type Tuple,
-  tupleKey,
-} from './state.ts';
-import { inverse } from './track.ts';
+import type { Connection, Tuple } from './state.ts';
+import { hasPorts, inverse, isIcmp, tupleKey } from './tuples.ts';
 
-const TCP = 6;
-const UDP = 17;
-const ICMP = 1;
-const ICMPV6 = 58;
-const WITH_PORTS = new Set([TCP, UDP, 132, 33, 136]);
+/* Which address and which port a translated connection gets (net/netfilter/nf_nat_core.c). */
+
 /** NF_NAT_RANGE_ */
 const PORTS = 2;
 const RANDOM = 4 | 16;
 const PERSISTENT = 8;
+const OFFSET = 32;
 const NETMAP = 64;
 /** So many ports are tried one after the other. */
 const TRIES = 128;
+const FEWEST_TRIES = 16;
 
 /** What a connection's source or destination is changed to: each within bounds. */
 export interface Range {
@@ -33,6 +23,8 @@ export interface Range {
   readonly addressMax: Uint8Array | undefined;
   readonly portMin: number | undefined;
   readonly portMax: number | undefined;
+  /** The port that is changed into the first one, where ports are moved by an offset. */
+  readonly portBase?: number | undefined;
 }
 
 export type Manip = 'source' | 'destination';
@@ -46,22 +38,22 @@ function bytesOf(value: bigint, length: number): Uint8Array {
   return bytes;
 }
 
-const addressOf = (tuple: Tuple, manip: Manip): Uint8Array => (manip === 'source' ? tuple.source : tuple.destination);
+export const addressOf = (tuple: Tuple, manip: Manip): Uint8Array =>
+  manip === 'source' ? tuple.source : tuple.destination;
 /** The id of an ICMP message is its port, whichever end changes. */
-const portOf = (tuple: Tuple, protocol: number, manip: Manip): number =>
-  manip === 'source' || protocol === ICMP || protocol === ICMPV6 ? tuple.sourcePort : tuple.destinationPort;
+export const portOf = (tuple: Tuple, protocol: number, manip: Manip): number =>
+  manip === 'source' || isIcmp(protocol) ? tuple.sourcePort : tuple.destinationPort;
 
 function withEnd(tuple: Tuple, protocol: number, manip: Manip, address: Uint8Array, port: number): Tuple {
   if (manip === 'source') return { ...tuple, source: address, sourcePort: port };
-  return protocol === ICMP || protocol === ICMPV6
+  return isIcmp(protocol)
     ? { ...tuple, destination: address, sourcePort: port }
     : { ...tuple, destination: address, destinationPort: port };
 }
 
 /** Whether another connection has these answers already. */
 function isTaken({ conntrack }: Namespace, connection: Connection, tuple: Tuple): boolean {
-  const reply = inverse(connection.protocol, tuple)!;
-  const known = conntrack.tuples.get(tupleKey(connection.family, connection.protocol, connection.zone, reply));
+  const known = conntrack.tuples.get(tupleKey(connection, inverse(connection.protocol, tuple)!, 1));
   return known !== undefined && known.connection !== connection;
 }
 
@@ -91,74 +83,75 @@ function nothing(tuple: Tuple, manip: Manip): Range {
 function choose(namespace: Namespace, connection: Connection, current: Tuple, range: Range, manip: Manip): Tuple {
   const { protocol } = connection;
   const isRandom = (range.flags & RANDOM) !== 0;
-  const fits = (tuple: Tuple) => isWithin(tuple, protocol, range, manip);
+  const isFree = (tuple: Tuple) => !isTaken(namespace, connection, tuple);
   if (manip === 'source' && !isRandom) {
-    if (fits(current) && !isTaken(namespace, connection, current)) return current;
-    const before = sameSource(namespace, connection, current, range);
-    if (before !== undefined && !isTaken(namespace, connection, before)) return before;
+    if (isWithin(current, protocol, range, manip)) {
+      if (isFree(current)) return current;
+    } else {
+      const before = sameSource(namespace, connection, current, range);
+      if (before !== undefined && isFree(before)) return before;
+    }
   }
-  const address = chooseAddress(current, range, manip);
-  const port = portOf(current, protocol, manip);
-  const tuple = withEnd(current, protocol, manip, address, port);
-  const hasRange = (range.flags & PORTS) !== 0 && range.portMin !== undefined;
-  if (!WITH_PORTS.has(protocol) && protocol !== ICMP && protocol !== ICMPV6) return tuple;
+  const address = chooseAddress(connection, current, range, manip);
+  const tuple = withEnd(current, protocol, manip, address, portOf(current, protocol, manip));
   if (!isRandom) {
-    if (hasRange) {
-      const isInside = port >= range.portMin! && port <= range.portMax!;
-      if (range.portMin === range.portMax) return withEnd(current, protocol, manip, address, range.portMin!);
-      if (isInside && !isTaken(namespace, connection, tuple)) return tuple;
-    } else if (!isTaken(namespace, connection, tuple)) return tuple;
+    if (hasRange(range)) {
+      const isInside = (range.flags & OFFSET) === 0 && portIsWithin(tuple, protocol, range, manip);
+      if (isInside && (range.portMin === range.portMax || isFree(tuple))) return tuple;
+    } else if (isFree(tuple)) return tuple;
   }
-  return choosePort(namespace, connection, tuple, range, manip, hasRange);
+  return choosePort(namespace, connection, tuple, range, manip);
 }
 
-function choosePort(
-  namespace: Namespace,
-  connection: Connection,
-  tuple: Tuple,
-  range: Range,
-  manip: Manip,
-  hasRange: boolean,
-): Tuple {
+const hasRange = ({ flags, portMin }: Range): boolean => (flags & PORTS) !== 0 && portMin !== undefined;
+
+/** nf_nat_l4proto_unique_tuple */
+function choosePort(namespace: Namespace, connection: Connection, tuple: Tuple, range: Range, manip: Manip): Tuple {
   const { protocol } = connection;
+  if (!hasPorts(protocol) && !isIcmp(protocol)) return tuple;
   const port = portOf(tuple, protocol, manip);
-  let [min, max] = [range.portMin ?? 0, range.portMax ?? 0];
-  if (!hasRange) {
-    // The destination's port is never changed without a range.
-    if (manip === 'destination') return tuple;
-    if (protocol === ICMP || protocol === ICMPV6) [min, max] = [0, 65_535];
-    else if (port < 512) [min, max] = [1, 511];
-    else if (port < 1024) [min, max] = [600, 1023];
-    else [min, max] = [1024, 65_535];
-  }
+  let min: number;
+  let max: number;
+  if (hasRange(range)) [min, max] = [range.portMin!, range.portMax!].sort((a, b) => a - b) as [number, number];
+  else if (isIcmp(protocol)) [min, max] = [0, 65_535];
+  // The destination's port is never changed without a range.
+  else if (manip === 'destination') return tuple;
+  else if (port < 512) [min, max] = [1, 511];
+  else if (port < 1024) [min, max] = [600, 1023];
+  else [min, max] = [1024, 65_535];
   const size = max - min + 1;
   const isRandom = manip === 'source' || (range.flags & RANDOM) !== 0;
-  const first = isRandom ? Math.floor(Math.random() * size) : 0;
-  for (let i = 0; i < Math.min(size, TRIES); i++) {
-    const next = withEnd(tuple, protocol, manip, addressOf(tuple, manip), min + ((first + i) % size));
-    if (!isTaken(namespace, connection, next)) return next;
+  let first = isRandom ? Math.floor(Math.random() * 65_536) : 0;
+  if ((range.flags & OFFSET) !== 0) first = (port - (range.portBase ?? 0)) & 0xffff;
+  let next = tuple;
+  for (let tries = Math.min(size, TRIES); ; tries >>= 1) {
+    for (let i = 0; i < tries; i++) {
+      next = withEnd(tuple, protocol, manip, addressOf(tuple, manip), min + ((first + i) % size));
+      if (!isTaken(namespace, connection, next)) return next;
+    }
+    if (tries >= size || tries < FEWEST_TRIES) return next;
+    first = Math.floor(Math.random() * 65_536);
   }
-  return tuple;
 }
 
-function isWithin(
-  tuple: Tuple,
-  protocol: number,
-  { flags, addressMin, addressMax, portMin, portMax }: Range,
-  manip: Manip,
-): boolean {
+function isWithin(tuple: Tuple, protocol: number, range: Range, manip: Manip): boolean {
+  const { addressMin, addressMax } = range;
   if (addressMin !== undefined) {
     const address = numberOf(addressOf(tuple, manip));
     if (address < numberOf(addressMin) || address > numberOf(addressMax!)) return false;
   }
-  if ((flags & PORTS) === 0 || portMin === undefined) return true;
+  return !hasRange(range) || portIsWithin(tuple, protocol, range, manip);
+}
+
+function portIsWithin(tuple: Tuple, protocol: number, { portMin, portMax }: Range, manip: Manip): boolean {
   const port = portOf(tuple, protocol, manip);
-  return port >= portMin && port <= portMax!;
+  return port >= portMin! && port <= portMax!;
 }
 
 /** The translation that the same source has already (find_appropriate_src). */
 function sameSource({ conntrack }: Namespace, connection: Connection, current: Tuple, range: Range): Tuple | undefined {
-  for (const other of conntrack.connections) {
+  for (const other of [...conntrack.connections].reverse()) {
+    if ((other.status & IPS_SRC_NAT_DONE) === 0 || other.zone !== connection.zone) continue;
     if (other.protocol !== connection.protocol || other.family !== connection.family) continue;
     if (!equal(other.original.source, current.source) || other.original.sourcePort !== current.sourcePort) continue;
     const { source, sourcePort } = inverse(other.protocol, other.reply)!;
@@ -169,61 +162,38 @@ function sameSource({ conntrack }: Namespace, connection: Connection, current: T
 }
 
 /** find_best_ips_proto: by a hash of the ends, so that a client has one address. */
-function chooseAddress(current: Tuple, { addressMin, addressMax, flags }: Range, manip: Manip): Uint8Array {
+function chooseAddress(
+  { zone }: Connection,
+  current: Tuple,
+  { addressMin, addressMax, flags }: Range,
+  manip: Manip,
+): Uint8Array {
   const own = addressOf(current, manip);
   if (addressMin === undefined || addressMax === undefined) return own;
   if (equal(addressMin, addressMax)) return addressMin;
-  const [min, max] = [numberOf(addressMin), numberOf(addressMax)];
   if ((flags & NETMAP) !== 0) {
+    const [min, max] = [numberOf(addressMin), numberOf(addressMax)];
     const mask = min ^ max;
     return bytesOf((min & ~mask) | (numberOf(own) & mask), own.length);
   }
-  const view = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset);
+  const isPersistent = (flags & PERSISTENT) !== 0;
+  const last = own.length - 4;
   const words = new Uint8Array(16);
-  words.set(current.source.subarray(-4));
-  const seed =
-    (flags & PERSISTENT) !== 0 ? 0 : view(current.destination).getUint32(current.destination.length - 4, true);
-  const hash = jhash(words, seed);
-  const offset = (BigInt(hash) * (max - min + 1n)) >> 32n;
-  return bytesOf(min + offset, own.length);
+  words.set(current.source);
+  let hash = jhash(words, isPersistent ? 0 : (viewOf(current.destination).getUint32(last, true) ^ zone) >>> 0);
+  const chosen = new Uint8Array(own.length);
+  const [min, max] = [viewOf(addressMin), viewOf(addressMax)];
+  // Once a word is below that of the largest address, all words behind it are free.
+  let isFree = false;
+  for (let at = 0; at <= last; at += 4) {
+    const least = isFree ? 0 : min.getUint32(at);
+    const distance = isFree ? 0xffff_ffff : (max.getUint32(at) - least + 1) >>> 0;
+    const word = (least + Number((BigInt(hash) * BigInt(distance)) >> 32n)) >>> 0;
+    viewOf(chosen).setUint32(at, word);
+    if (word !== max.getUint32(at)) isFree = true;
+    if (!isPersistent) hash = (hash ^ viewOf(current.destination).getUint32(at, true)) >>> 0;
+  }
+  return chosen;
 }
 
-/** Rewrites a packet of a translated connection (nf_nat_packet). */
-export function translate(packet: Packet, { connection, direction, state }: Tracked, manip: Manip): void {
-  const bit = (manip === 'source') === (direction === 0) ? IPS_SRC_NAT : IPS_DST_NAT;
-  if ((connection.status & bit) === 0) return;
-  const { protocol } = connection;
-  const target = inverse(protocol, direction === 0 ? connection.reply : connection.original)!;
-  if (state === 'related' && protocol !== packet.transportProtocol) return;
-  const isV4 = packet.protocol === 0x0800;
-  const length = isV4 ? 4 : 16;
-  const addressAt = (isV4 ? 12 : 8) + (manip === 'source' ? 0 : length);
-  const { bytes, transport } = packet;
-  const address = addressOf(target, manip);
-  const old = bytes.slice(addressAt, addressAt + length);
-  bytes.set(address, addressAt);
-  if (isV4) setU16(bytes, 10, incremental(u16(bytes, 10), old, address));
-  if (transport === undefined) return;
-  const sumAt = { [TCP]: 16, [UDP]: 6, 136: 6, [ICMP]: 2, [ICMPV6]: 2 }[protocol];
-  const portAt = protocol === ICMP || protocol === ICMPV6 ? 4 : manip === 'source' ? 0 : 2;
-  const hasPort = WITH_PORTS.has(protocol) || protocol === ICMP || protocol === ICMPV6;
-  const port = portOf(target, protocol, manip);
-  const oldPort = hasPort ? bytes.slice(transport + portAt, transport + portAt + 2) : new Uint8Array(0);
-  if (hasPort) setU16(bytes, transport + portAt, port);
-  if (sumAt === undefined) return;
-  const place = transport + sumAt;
-  const sum = u16(bytes, place);
-  if (protocol === UDP && sum === 0) return;
-  const newPort = hasPort ? Uint8Array.of(port >> 8, port) : new Uint8Array(0);
-  const withAddress = protocol === ICMP ? sum : incremental(sum, old, address);
-  const result = incremental(withAddress, oldPort, newPort);
-  setU16(bytes, place, result === 0 && protocol === UDP ? 0xffff : result);
-}
-
-/** A checksum after words have been replaced (RFC 1624). */
-export function incremental(sum: number, old: Uint8Array, bytes: Uint8Array): number {
-  let result = ~sum & 0xffff;
-  for (let i = 0; i < bytes.length; i += 2) result += (~u16(old, i) & 0xffff) + u16(bytes, i);
-  while (result > 0xffff) result = (result & 0xffff) + (result >>> 16);
-  return ~result & 0xffff;
-}
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

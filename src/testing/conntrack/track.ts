@@ -1,265 +1,273 @@
+import { IPS_ASSURED, IPS_CONFIRMED, IPS_EXPECTED, IPS_SEEN_REPLY } from '../../linux/nf_conntrack_common.ts';
 import type { Namespace } from '../machine/state.ts';
-import { checksum, type Packet, pseudoSum, u16 } from '../packets/packet.ts';
+import { checksum, familyOf, type Packet, pseudoSum, u16 } from '../packets/packet.ts';
+import { follow, takeExpected } from './expectations.ts';
+import type { Kernel } from './kernel.ts';
+import { EVENT, tell } from './messages.ts';
+import { count, refresh, type Seen } from './refresh.ts';
+import { settingOf, timeoutOf } from './settings.ts';
+import { BOTH_DIRECTIONS, type Connection, NO_ZONE, type Tracked, type Tuple, type Zone } from './state.ts';
+import { insert, makeRoom, newConnection, remove } from './table.ts';
+import { areValid, type Effect, trackTcp } from './tcp.ts';
 import {
-  type Connection,
-  IPS_ASSURED,
-  IPS_CONFIRMED,
-  IPS_EXPECTED,
-  IPS_SEEN_REPLY,
-  type Tracked,
-  type Tuple,
-  tupleKey,
-} from './state.ts';
-import {
-  areValid,
-  CLOSE,
-  ESTABLISHED,
-  IGNORE,
-  INVALID,
-  NONE,
-  nextState,
-  TCP_TIMEOUTS,
-  TIME_WAIT,
-  UNACKNOWLEDGED,
-} from './tcp.ts';
+  AF_INET,
+  findTuple,
+  GRE,
+  ICMP,
+  ICMPV6,
+  inverse,
+  isSameAddress,
+  SCTP,
+  TCP,
+  tupleOf,
+  UDP,
+  UDPLITE,
+} from './tuples.ts';
 
-const TCP = 6;
-const UDP = 17;
-const UDPLITE = 136;
-const ICMP = 1;
-const ICMPV6 = 58;
-const AF_INET = 2;
-const SECOND = 1000n;
-const UDP_TIMEOUT = 30n * SECOND;
-const UDP_STREAM = 120n * SECOND;
-const ICMP_TIMEOUT = 30n * SECOND;
-const GENERIC = 600n * SECOND;
+/* What connection tracking says of packets (net/netfilter/nf_conntrack_core.c, nf_conntrack_in). */
+
 /** A stream of UDP is one that is older than this. */
-const STREAM_AFTER = 2n * SECOND;
-/** Types of ICMP requests and the types of their answers. */
-const ANSWERS: Record<number, Record<number, number>> = {
-  [ICMP]: { 8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17 },
-  [ICMPV6]: { 128: 129, 129: 128, 139: 140, 140: 139 },
-};
+const STREAM_AFTER = 2000n;
 const ICMP_REQUESTS: Record<number, readonly number[]> = { [ICMP]: [8, 13, 15, 17], [ICMPV6]: [128, 139] };
-const ICMP_ERRORS: Record<number, readonly number[]> = { [ICMP]: [3, 4, 5, 11, 12], [ICMPV6]: [1, 2, 3, 4] };
+const ICMP_ERRORS: readonly number[] = [3, 4, 5, 11, 12];
+const MOST_ICMP = 18;
+/** Queries and reports of multicast, and the discovery of neighbours. */
+const UNTRACKED_ICMPV6 = new Set([130, 131, 132, 133, 134, 135, 136, 143]);
 
-const familyOf = (packet: Packet): number => (packet.protocol === 0x0800 ? AF_INET : 10);
-
-/** The tuple of a packet, or of the packet that an ICMP error quotes; undefined where it has none. */
-export function tupleOf(bytes: Uint8Array, isV4: boolean, protocol: number, transport: number): Tuple | undefined {
-  const [start, length] = isV4 ? [12, 4] : [8, 16];
-  const source = bytes.slice(start, start + length);
-  const destination = bytes.slice(start + length, start + 2 * length);
-  if (protocol === TCP || protocol === UDP || protocol === UDPLITE || protocol === 132 || protocol === 33) {
-    if (transport + 4 > bytes.length) return undefined;
-    return { source, destination, sourcePort: u16(bytes, transport), destinationPort: u16(bytes, transport + 2) };
-  }
-  if (protocol === ICMP || protocol === ICMPV6) {
-    if (transport + 8 > bytes.length) return undefined;
-    return { source, destination, sourcePort: u16(bytes, transport + 4), destinationPort: u16(bytes, transport) };
-  }
-  return { source, destination, sourcePort: 0, destinationPort: 0 };
-}
-
-/** The tuple of the answers; undefined where nothing answers. */
-export function inverse(protocol: number, tuple: Tuple): Tuple | undefined {
-  const { source, destination } = tuple;
-  if (protocol !== ICMP && protocol !== ICMPV6)
-    return {
-      source: destination,
-      destination: source,
-      sourcePort: tuple.destinationPort,
-      destinationPort: tuple.sourcePort,
-    };
-  const answer = ANSWERS[protocol]![tuple.destinationPort >> 8];
-  if (answer === undefined) return undefined;
-  return {
-    source: destination,
-    destination: source,
-    sourcePort: tuple.sourcePort,
-    destinationPort: (answer << 8) | (tuple.destinationPort & 0xff),
-  };
-}
-
-/** Takes entries out whose time is over. */
-export function expire({ conntrack }: Namespace, now: bigint): void {
-  for (const connection of conntrack.connections) if (connection.expires <= now) remove(conntrack, connection);
-}
-
-export function remove(conntrack: Namespace['conntrack'], connection: Connection): void {
-  const { family, protocol, zone, original, reply } = connection;
-  conntrack.connections.delete(connection);
-  for (const tuple of [original, reply]) conntrack.tuples.delete(tupleKey(family, protocol, zone, tuple));
-}
+/** 'dropped' where the table is full; undefined where the packet is invalid. */
+export type Finding = Tracked | 'dropped' | 'untracked' | undefined;
 
 /**
- * Finds the connection of a packet, or begins one (nf_conntrack_in). @returns undefined where the packet is invalid
+ * Finds the connection of a packet, or begins one.
  * @param checks whether checksums are looked at: at prerouting only
  */
-export function track(namespace: Namespace, packet: Packet, now: bigint, checks: boolean): Tracked | undefined {
-  const { transport, transportProtocol: protocol, bytes } = packet;
-  if (transport === undefined || protocol === undefined || packet.fragmentOffset > 0) return undefined;
-  const family = familyOf(packet);
-  if (!isSound(packet, protocol, transport, checks)) return undefined;
-  if (ICMP_ERRORS[protocol]?.includes(bytes[transport]!)) return related(namespace, packet, protocol, transport);
-  const tuple = tupleOf(bytes, family === AF_INET, protocol, transport);
-  if (tuple === undefined) return undefined;
-  const { conntrack } = namespace;
-  const key = tupleKey(family, protocol, 0, tuple);
-  const known = conntrack.tuples.get(key);
-  if (known !== undefined && known.connection.expires <= now) remove(conntrack, known.connection);
-  const found = conntrack.tuples.get(key);
-  if (found === undefined) return begin(namespace, packet, family, protocol, tuple, now);
-  const { connection, direction } = found;
-  const wasAnswered = (connection.status & IPS_SEEN_REPLY) !== 0;
-  const accepted = advance(connection, direction, packet, now);
-  if (accepted === 'again') {
-    remove(conntrack, connection);
-    return begin(namespace, packet, family, protocol, tuple, now);
-  }
-  if (!accepted) return undefined;
-  count(connection, direction, packet);
-  if (direction === 1) {
-    connection.status |= IPS_SEEN_REPLY;
-    return { connection, direction, state: 'established' };
-  }
-  const state = wasAnswered ? 'established' : (connection.status & IPS_EXPECTED) !== 0 ? 'related' : 'new';
-  return { connection, direction, state };
+export function track(kernel: Kernel, namespace: Namespace, packet: Packet, checks: boolean): Finding {
+  const finding = find(kernel, namespace, packet, checks);
+  if (finding === undefined) namespace.conntrack.statistics.invalid++;
+  return finding;
 }
 
-function begin(
+function find(kernel: Kernel, namespace: Namespace, packet: Packet, checks: boolean): Finding {
+  const { transport, transportProtocol: protocol, bytes, fragmentOffset } = packet;
+  if (transport === undefined || protocol === undefined || fragmentOffset > 0) return undefined;
+  const family = familyOf(packet);
+  const isV4 = family === AF_INET;
+  const sums = checks && settingOf(namespace, 'checksum') === 1;
+  const zone: Zone = packet.zone ?? NO_ZONE;
+  if (protocol === ICMP || protocol === ICMPV6) {
+    if (transport + 8 > bytes.length || (sums && !isSummed(packet, protocol, transport))) return undefined;
+    const type = bytes[transport]!;
+    if (protocol === ICMP && type > MOST_ICMP) return undefined;
+    if (protocol === ICMPV6 && UNTRACKED_ICMPV6.has(type)) return 'untracked';
+    if (protocol === ICMP ? ICMP_ERRORS.includes(type) : type < 128)
+      return related(namespace, packet, protocol === ICMP, transport, zone);
+  }
+  const tuple = tupleOf(bytes, 0, isV4, protocol, transport);
+  if (tuple === undefined) return undefined;
+  for (;;) {
+    const found = findLive(kernel, namespace, family, protocol, tuple, zone);
+    const connection = found?.connection ?? begin(kernel, namespace, family, protocol, tuple, zone);
+    if (connection === undefined || connection === 'full') return connection && 'dropped';
+    const direction = found?.direction ?? 0;
+    const wasAnswered = (connection.status & IPS_SEEN_REPLY) !== 0;
+    const seen: Seen = { packet, direction, isConfirmed: (connection.status & IPS_CONFIRMED) !== 0, notes: [] };
+    const effect = judge(kernel, namespace, connection, seen, sums);
+    if (effect === 'invalid') return undefined;
+    if (effect === 'again') {
+      remove(kernel, namespace, connection);
+      continue;
+    }
+    if (effect === 'ended') {
+      count(connection, seen);
+      remove(kernel, namespace, connection);
+    }
+    if (direction === 1 && !wasAnswered) {
+      connection.status |= IPS_SEEN_REPLY;
+      seen.notes.push(EVENT.reply);
+    }
+    for (const note of seen.notes) noteEvent(connection, note);
+    const state =
+      direction === 1 || wasAnswered ? 'established' : (connection.status & IPS_EXPECTED) !== 0 ? 'related' : 'new';
+    return { connection, direction, state };
+  }
+}
+
+function findLive(
+  kernel: Kernel,
   namespace: Namespace,
-  packet: Packet,
   family: number,
   protocol: number,
   tuple: Tuple,
-  now: bigint,
-): Tracked | undefined {
+  zone: Zone,
+): { connection: Connection; direction: 0 | 1 } | undefined {
+  const found = findTuple(namespace.conntrack, family, protocol, tuple, zone);
+  if (found === undefined || found.connection.expires > kernel.now) return found;
+  remove(kernel, namespace, found.connection);
+  return undefined;
+}
+
+function begin(
+  kernel: Kernel,
+  namespace: Namespace,
+  family: number,
+  protocol: number,
+  tuple: Tuple,
+  zone: Zone,
+): Connection | undefined | 'full' {
   const reply = inverse(protocol, tuple);
   if (reply === undefined) return undefined;
-  const { conntrack } = namespace;
-  if ((protocol === ICMP || protocol === ICMPV6) && !ICMP_REQUESTS[protocol]!.includes(tuple.destinationPort >> 8))
-    return undefined;
-  const connection: Connection = {
-    id: ++conntrack.lastId,
-    family,
-    protocol,
-    zone: 0,
-    original: tuple,
-    reply,
-    status: 0,
-    mark: 0,
-    expires: now,
-    timeout: GENERIC,
-    tcp: NONE,
-    started: now,
-    counters: [
-      { packets: 0n, bytes: 0n },
-      { packets: 0n, bytes: 0n },
-    ],
-    master: undefined,
-  };
-  if (advance(connection, 0, packet, now) !== true) return undefined;
-  count(connection, 0, packet);
-  return { connection, direction: 0, state: 'new' };
+  if (!makeRoom(kernel, namespace)) return 'full';
+  const connection = newConnection(kernel, namespace, family, protocol, tuple, reply, zone);
+  const expected = takeExpected(kernel, namespace, connection);
+  if (expected !== undefined) {
+    connection.status |= IPS_EXPECTED;
+    connection.master = expected.master;
+    connection.helper = expected.helper;
+    connection.mark = expected.master.mark;
+    namespace.conntrack.statistics.expectNew++;
+    follow(kernel, namespace, connection, expected);
+  }
+  return connection;
 }
 
-function count({ counters }: Connection, direction: 0 | 1, { bytes }: Packet): void {
-  const counter = counters[direction]!;
-  counter.packets++;
-  counter.bytes += BigInt(bytes.length);
+/** Remembers what there is to tell of a connection until a packet of it has come through. */
+export function noteEvent(connection: Connection, event: number): void {
+  if (connection.events !== undefined) connection.events |= event;
 }
 
-function isSound({ bytes, protocol: ether }: Packet, protocol: number, transport: number, checks: boolean): boolean {
-  const length = bytes.length - transport;
-  const packet = { bytes, protocol: ether } as Packet;
-  if (protocol === TCP) {
-    if (length < 20 || (bytes[transport + 12]! >> 4) * 4 > length || bytes[transport + 12]! >> 4 < 5) return false;
-    if (!areValid(bytes[transport + 13]!)) return false;
-  } else if (protocol === UDP) {
-    if (length < 8 || u16(bytes, transport + 4) > length || u16(bytes, transport + 4) < 8) return false;
-    if (u16(bytes, transport + 6) === 0) return true;
-  } else if (protocol === ICMP) {
-    if (length < 8 || bytes[transport]! > 18) return false;
-    return !checks || checksum(bytes, transport, bytes.length) === 0;
-  } else if (protocol !== ICMPV6) return true;
-  if (!checks) return true;
-  const summed = protocol === UDP ? u16(bytes, transport + 4) : length;
-  return checksum(bytes, transport, transport + summed, pseudoSum(packet, protocol, summed)) === 0;
-}
-
-/** What a packet does to its connection. @returns false where it is not part of it; 'again' where a new one begins */
-function advance(connection: Connection, direction: 0 | 1, packet: Packet, now: bigint): boolean | 'again' {
+/** What a packet does to its connection (nf_conntrack_handle_packet). */
+function judge(kernel: Kernel, namespace: Namespace, connection: Connection, seen: Seen, sums: boolean): Effect {
   const { protocol } = connection;
-  const { bytes, transport } = packet;
-  if (protocol === TCP) {
-    const flags = bytes[transport! + 13]!;
-    const before = connection.tcp;
-    const next = nextState(direction, flags, before);
-    if (next === INVALID) return false;
-    const isSyn = (flags & 0x17) === 2;
-    if (isSyn && direction === 0 && (before === TIME_WAIT || before === CLOSE)) return 'again';
-    if (next === IGNORE) return true;
-    connection.tcp = next;
-    const answered = direction === 1 || (connection.status & IPS_SEEN_REPLY) !== 0;
-    if (before === NONE && next === ESTABLISHED) setTimeout(connection, BigInt(UNACKNOWLEDGED) * SECOND, now);
-    else if (next === ESTABLISHED && !answered) setTimeout(connection, BigInt(UNACKNOWLEDGED) * SECOND, now);
-    else setTimeout(connection, BigInt(TCP_TIMEOUTS[next]!) * SECOND, now);
-    if (next === ESTABLISHED && answered) connection.status |= IPS_ASSURED;
-    return true;
-  }
-  if (protocol === UDP || protocol === UDPLITE) {
-    const answered = direction === 1 || (connection.status & IPS_SEEN_REPLY) !== 0;
-    const isStream = answered && now - connection.started > STREAM_AFTER;
-    if (isStream) connection.status |= IPS_ASSURED;
-    setTimeout(connection, isStream ? UDP_STREAM : UDP_TIMEOUT, now);
-    return true;
-  }
-  setTimeout(connection, protocol === ICMP || protocol === ICMPV6 ? ICMP_TIMEOUT : GENERIC, now);
-  return true;
-}
-
-function setTimeout(connection: Connection, timeout: bigint, now: bigint): void {
-  connection.timeout = timeout;
-  connection.expires = now + timeout;
-}
-
-/** An ICMP error belongs to the connection whose packet it quotes; it begins none. */
-function related({ conntrack }: Namespace, packet: Packet, protocol: number, transport: number): Tracked | undefined {
+  const { packet } = seen;
   const { bytes } = packet;
-  const quoted = bytes.subarray(transport + 8);
-  const isV4 = protocol === ICMP;
-  const header = isV4 ? (quoted[0]! & 15) * 4 : 40;
-  if (quoted.length < header + 8) return undefined;
-  const inner = quoted[isV4 ? 9 : 6]!;
-  const tuple = tupleOf(quoted, isV4, inner, header);
+  const transport = packet.transport!;
+  const length = bytes.length - transport;
+  const keep = (timeout: string): Effect => {
+    refresh(kernel, connection, seen, timeoutOf(namespace, timeout));
+    return 'accepted';
+  };
+  switch (protocol) {
+    case TCP: {
+      const header = (bytes[transport + 12]! >> 4) * 4;
+      if (length < 20 || header < 20 || header > length) return 'invalid';
+      if (sums && !isSummed(packet, protocol, transport)) return 'invalid';
+      return areValid(bytes[transport + 13]!) ? trackTcp(kernel, namespace, connection, seen) : 'invalid';
+    }
+    case UDP:
+    case UDPLITE: {
+      if (!isDatagram(packet, protocol, transport, sums)) return 'invalid';
+      return trackUdp(kernel, namespace, connection, seen);
+    }
+    case ICMP:
+    case ICMPV6:
+      if (!ICMP_REQUESTS[protocol]!.includes(connection.original.destinationPort >> 8)) return 'invalid';
+      return keep(protocol === ICMP ? 'icmp_timeout' : 'icmpv6_timeout');
+    case GRE:
+      if ((connection.status & IPS_SEEN_REPLY) === 0) return keep('gre_timeout');
+      assure(connection, seen);
+      return keep('gre_timeout_stream');
+    case SCTP:
+      return kernel.notModelled('connections of SCTP: their chunks are not followed');
+    default:
+      return keep('generic_timeout');
+  }
+}
+
+function trackUdp(kernel: Kernel, namespace: Namespace, connection: Connection, seen: Seen): Effect {
+  if (!seen.isConfirmed) connection.streamAfter = kernel.now + STREAM_AFTER;
+  const isStream = (connection.status & IPS_SEEN_REPLY) !== 0 && kernel.now > connection.streamAfter;
+  refresh(kernel, connection, seen, timeoutOf(namespace, isStream ? 'udp_timeout_stream' : 'udp_timeout'));
+  if (isStream) assure(connection, seen);
+  return 'accepted';
+}
+
+function assure(connection: Connection, seen: Seen): void {
+  if ((connection.status & IPS_ASSURED) !== 0) return;
+  connection.status |= IPS_ASSURED;
+  seen.notes.push(EVENT.assured);
+}
+
+/** Of UDP-Lite, the field of the length says how much the checksum covers; a checksum it must have. */
+function isDatagram(packet: Packet, protocol: number, transport: number, sums: boolean): boolean {
+  const { bytes } = packet;
+  const length = bytes.length - transport;
+  if (length < 8) return false;
+  const field = u16(bytes, transport + 4);
+  const sum = u16(bytes, transport + 6);
+  if (protocol === UDP) {
+    if (field > length || field < 8) return false;
+    return sum === 0 || !sums || isSummed(packet, protocol, transport, field, field);
+  }
+  const covered = field === 0 ? length : field;
+  if (covered < 8 || covered > length || sum === 0) return false;
+  return !sums || isSummed(packet, protocol, transport, covered, length);
+}
+
+function isSummed(
+  packet: Packet,
+  protocol: number,
+  transport: number,
+  covered = packet.bytes.length - transport,
+  length = covered,
+): boolean {
+  const begun = protocol === ICMP ? 0 : pseudoSum(packet, protocol, length);
+  return checksum(packet.bytes, transport, transport + covered, begun) === 0;
+}
+
+const EXTENSIONS = new Set([0, 43, 60]);
+
+/** An ICMP error belongs to the connection whose packet it quotes; it begins none (nf_conntrack_inet_error). */
+function related(
+  { conntrack }: Namespace,
+  { bytes }: Packet,
+  isV4: boolean,
+  transport: number,
+  zone: Zone,
+): Tracked | undefined {
+  const quoted = transport + 8;
+  if (bytes.length < quoted + (isV4 ? 20 : 40)) return undefined;
+  if (isV4 && (u16(bytes, quoted + 6) & 0x1fff) !== 0) return undefined;
+  let inner = bytes[quoted + (isV4 ? 9 : 6)]!;
+  let at = quoted + (isV4 ? (bytes[quoted]! & 15) * 4 : 40);
+  while (!isV4 && EXTENSIONS.has(inner) && at + 8 <= bytes.length) {
+    inner = bytes[at]!;
+    at += (bytes[at + 1]! + 1) * 8;
+  }
+  const tuple = tupleOf(bytes, quoted, isV4, inner, at);
   const turned = tuple && inverse(inner, tuple);
   if (turned === undefined) return undefined;
-  const found = conntrack.tuples.get(tupleKey(isV4 ? AF_INET : 10, inner, 0, turned));
+  const found = findTuple(conntrack, isV4 ? AF_INET : 10, inner, turned, zone);
   if (found === undefined) return undefined;
   const { connection, direction } = found;
   const own = direction === 0 ? connection.original : connection.reply;
-  const start = isV4 ? 16 : 24;
-  // The error goes to whoever has sent the quoted packet.
-  if (
-    !own.destination.every((byte, i) => byte === bytes[start + i]) &&
-    !own.source.every((byte, i) => byte === bytes[start + i])
-  )
-    return undefined;
+  const [start, length] = isV4 ? [16, 4] : [24, 16];
+  // The error goes to the sender of the quoted packet.
+  if (!isSameAddress(own.destination, bytes.subarray(start, start + length))) return undefined;
   return { connection, direction, state: 'related' };
 }
 
-/** Puts a new connection into the table when its first packet has come through (nf_confirm). @returns whether there was room */
-export function confirm({ conntrack }: Namespace, { connection }: Tracked, now: bigint): boolean {
-  if ((connection.status & IPS_CONFIRMED) !== 0) return true;
-  const { family, protocol, zone, original, reply } = connection;
-  const keys = [original, reply].map(tuple => tupleKey(family, protocol, zone, tuple));
-  if (keys.some(key => conntrack.tuples.has(key))) return false;
-  connection.status |= IPS_CONFIRMED;
-  connection.expires = now + connection.timeout;
-  conntrack.connections.add(connection);
-  conntrack.tuples.set(keys[0]!, { connection, direction: 0 });
-  conntrack.tuples.set(keys[1]!, { connection, direction: 1 });
+/** Puts a new connection into the table when its first packet has come through, and tells of it (nf_confirm). @returns whether there was room */
+export function confirm(kernel: Kernel, namespace: Namespace, { connection }: Tracked): boolean {
+  const { statistics } = namespace.conntrack;
+  if ((connection.status & IPS_CONFIRMED) === 0) {
+    if (!insert(namespace, connection)) {
+      statistics.insertFailed++;
+      statistics.drop++;
+      return false;
+    }
+    connection.expires = kernel.now + connection.timeout;
+    if (connection.started !== undefined) connection.started = kernel.wallClock;
+    if (connection.helper !== undefined) noteEvent(connection, EVENT.helper);
+    noteEvent(connection, connection.master === undefined ? EVENT.new : EVENT.related);
+  }
+  if (!namespace.conntrack.connections.has(connection)) return true;
+  const events = connection.events ?? 0;
+  if (connection.events !== undefined) connection.events = 0;
+  tell(kernel, namespace, connection, events);
   return true;
 }
+
+export const zoneOf = (id: number, direction: number | undefined): Zone => ({
+  id,
+  directions: direction === undefined ? BOTH_DIRECTIONS : 1 << direction,
+});

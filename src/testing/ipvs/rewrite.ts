@@ -1,5 +1,5 @@
 import { ETH_P_IP, ETH_P_IPV6 } from '../../linux/if_ether.ts';
-import { incremental } from '../conntrack/nat.ts';
+import { incremental } from '../conntrack/rewrite.ts';
 import { checksum, type Packet, parse, setU16, u16 } from '../packets/packet.ts';
 import type { End } from './state.ts';
 

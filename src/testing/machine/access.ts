@@ -2,6 +2,7 @@ import { describeErrno, StateError } from '../../errors.ts';
 import type { NamespaceAccess, NamespaceFiles, OpenFile } from '../../netns/access.ts';
 import { ENOENT } from '../refusal.ts';
 import type { MemoryCalls } from './calls.ts';
+import { deviceSysctl } from './device-sysctls.ts';
 import type { Machine } from './machine.ts';
 
 const BEGINNING = '/proc/sys/';
@@ -46,9 +47,10 @@ export class MemoryAccess implements NamespaceAccess {
   };
 
   #sysctl(path: string): string | undefined {
-    return path.startsWith(BEGINNING)
-      ? this.#machine.namespace(this.inode).sysctls.get(path.slice(BEGINNING.length))
-      : undefined;
+    if (!path.startsWith(BEGINNING)) return undefined;
+    const name = path.slice(BEGINNING.length);
+    const namespace = this.#machine.namespace(this.inode);
+    return namespace.sysctls.get(name) ?? deviceSysctl(namespace, name);
   }
 
   #file(path: string): string {

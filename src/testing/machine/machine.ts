@@ -58,6 +58,11 @@ export class Machine {
     this.#options = options;
   }
 
+  /** Milliseconds since the boot. */
+  get now(): bigint {
+    return this.state.now;
+  }
+
   /** Nanoseconds since 1970: the kernel's own clock runs on from here. */
   get wallClock(): bigint {
     return (WALL_CLOCK_AT_BOOT + this.state.now) * 1_000_000n;
@@ -158,6 +163,13 @@ export class Machine {
       const listens = socket.namespace === namespace.inode && socket.protocol === protocol && socket.groups.has(group);
       if (listens && socket !== but) socket.deliver(datagram);
     }
+  }
+
+  /** Whether a program listens to one of the groups, in whatever namespace. */
+  hears(protocol: number, groups: readonly number[]): boolean {
+    for (const socket of this.#sockets)
+      if (socket.protocol === protocol && groups.some(group => socket.groups.has(group))) return true;
+    return false;
   }
 
   listens(namespace: Namespace, protocol: number, group: number): boolean {

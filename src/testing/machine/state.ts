@@ -1,3 +1,4 @@
+import { CONNTRACK_SYSCTLS } from '../conntrack/settings.ts';
 import { type Conntrack, newConntrack } from '../conntrack/state.ts';
 import { type Ipvs, newIpvs } from '../ipvs/state.ts';
 import { type NfTables, newNfTables } from '../nf_tables/state.ts';
@@ -75,8 +76,7 @@ export const isSince = ({ version: [major, minor] }: Release, since: readonly [n
 const SYSCTLS: readonly (readonly [name: string, value: string])[] = [
   ['net/ipv4/ip_forward', '0'],
   ['net/ipv6/conf/all/forwarding', '0'],
-  ['net/netfilter/nf_conntrack_acct', '0'],
-  ['net/netfilter/nf_conntrack_count', '0'],
+  ...CONNTRACK_SYSCTLS,
 ];
 
 export function newNamespace(inode: number, name: string, userNamespace: boolean): Namespace {

@@ -1,4 +1,4 @@
-import type { Tracked } from '../conntrack/state.ts';
+import type { Tracked, Zone } from '../conntrack/state.ts';
 import type { Link } from '../machine/state.ts';
 
 /** A packet on its way through the hooks of a namespace. */
@@ -27,6 +27,8 @@ export interface Packet {
   trace: boolean;
   /** What connection tracking says of it; undefined where it has not seen it, or holds it for invalid. */
   tracked: Tracked | undefined;
+  /** The zone in which its connection is to be, where a rule has said so. */
+  zone?: Zone;
   /** A rule has taken it out of connection tracking. */
   untracked: boolean;
   /** IPVS has seen to it: its hooks leave it alone from then on. */

@@ -1,6 +1,6 @@
 import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
 import { connectionHooks } from '../conntrack/hooks.ts';
-import { incremental } from '../conntrack/nat.ts';
+import { incremental } from '../conntrack/rewrite.ts';
 import { ipvsHooks } from '../ipvs/hooks.ts';
 import type { Context, Forwarded } from '../ipvs/transmit.ts';
 import type { Machine } from '../machine/machine.ts';
@@ -224,7 +224,7 @@ export class Path implements ChainPath {
 
   /** What the kernel does of its own accord, where rules of the namespace ask for it. */
   #builtIns(family: number): BuiltIn[] {
-    return [...ipvsHooks(this.#balancing, family), ...connectionHooks(this, family)];
+    return [...ipvsHooks(this.#balancing, family), ...connectionHooks(this.#machine, this, family)];
   }
 }
 

@@ -1,0 +1,143 @@
+import { NETLINK_NETFILTER } from '../../linux/netlink.ts';
+import { IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_SRC_NAT_DONE } from '../../linux/nf_conntrack_common.ts';
+import type { Namespace } from '../machine/state.ts';
+import { forget, tellExpectation } from './expectations.ts';
+import type { Kernel } from './kernel.ts';
+import { type Author, EVENT, tell } from './messages.ts';
+import { settingOf } from './settings.ts';
+import { type Connection, newTcpTracker, type Tuple, type Zone } from './state.ts';
+import { tupleKey } from './tuples.ts';
+
+/* The table of connections: what comes in, and what goes out. */
+
+/** All groups of ctnetlink: NFNLGRP_CONNTRACK_NEW to NFNLGRP_CONNTRACK_EXP_DESTROY. */
+const CTNETLINK_GROUPS = [1, 2, 3, 4, 5, 6];
+
+/** A connection that is not in the table yet (__nf_conntrack_alloc, and the extensions that the settings ask for). */
+export function newConnection(
+  kernel: Kernel,
+  namespace: Namespace,
+  family: number,
+  protocol: number,
+  original: Tuple,
+  reply: Tuple,
+  zone: Zone,
+): Connection {
+  const { conntrack } = namespace;
+  return {
+    id: ++conntrack.lastId,
+    family,
+    protocol,
+    zone: zone.id,
+    zoneDirections: zone.directions,
+    original,
+    reply,
+    status: 0,
+    mark: 0,
+    labels: usesLabels(namespace) ? new Uint8Array(16) : undefined,
+    expires: kernel.now,
+    timeout: 0n,
+    tcp: newTcpTracker(),
+    sctp: { state: 0, tags: [0, 0] },
+    streamAfter: 0n,
+    started: settingOf(namespace, 'timestamp') === 1 ? kernel.wallClock : undefined,
+    counters:
+      settingOf(namespace, 'acct') === 1
+        ? [
+            { packets: 0n, bytes: 0n },
+            { packets: 0n, bytes: 0n },
+          ]
+        : undefined,
+    events: tellsEvents(kernel, namespace) ? 0 : undefined,
+    master: undefined,
+    helper: undefined,
+    adjustments: undefined,
+    synproxy: undefined,
+    masquerade: undefined,
+  };
+}
+
+/** By default, only connections that begin while somebody listens are told of. */
+function tellsEvents(kernel: Kernel, namespace: Namespace): boolean {
+  const setting = settingOf(namespace, 'events');
+  return setting === 1 || (setting === 2 && kernel.hears(NETLINK_NETFILTER, CTNETLINK_GROUPS));
+}
+
+const NFT_CT_LABELS = 7;
+/** Labels are kept where a rule reads or writes them. */
+function usesLabels({ nfTables }: Namespace): boolean {
+  return nfTables.tables.some(({ chains }) =>
+    chains.some(({ rules }) =>
+      rules.some(({ expressions }) =>
+        expressions.some(({ name, values }) => name === 'ct' && values.key === NFT_CT_LABELS),
+      ),
+    ),
+  );
+}
+
+/** Puts a connection into the table. @returns false where another one has one of its tuples */
+export function insert({ conntrack }: Namespace, connection: Connection): boolean {
+  const keys = [tupleKey(connection, connection.original, 0), tupleKey(connection, connection.reply, 1)] as const;
+  if (keys.some(key => conntrack.tuples.has(key))) return false;
+  connection.status |= IPS_CONFIRMED;
+  conntrack.connections.add(connection);
+  conntrack.tuples.set(keys[0], { connection, direction: 0 });
+  conntrack.tuples.set(keys[1], { connection, direction: 1 });
+  return true;
+}
+
+/** Takes a connection out of the table and tells of its end (nf_ct_delete). */
+export function remove(kernel: Kernel, namespace: Namespace, connection: Connection, author?: Author): void {
+  const { conntrack } = namespace;
+  if (!conntrack.connections.delete(connection)) return;
+  conntrack.tuples.delete(tupleKey(connection, connection.original, 0));
+  conntrack.tuples.delete(tupleKey(connection, connection.reply, 1));
+  connection.status |= IPS_DYING;
+  tell(kernel, namespace, connection, EVENT.destroy, author);
+  for (const expectation of [...conntrack.expectations])
+    if (expectation.master === connection) {
+      forget(namespace, expectation);
+      tellExpectation(kernel, namespace, 'destroy', expectation, author);
+    }
+}
+
+/** Takes entries out whose time is over. */
+export function expire(kernel: Kernel, namespace: Namespace): void {
+  const { conntrack } = namespace;
+  for (const connection of conntrack.connections)
+    if (connection.expires <= kernel.now) remove(kernel, namespace, connection);
+  for (const expectation of [...conntrack.expectations])
+    if (expectation.expires <= kernel.now) {
+      forget(namespace, expectation);
+      tellExpectation(kernel, namespace, 'destroy', expectation);
+    }
+}
+
+/**
+ * Makes room where the table is full: an entry goes that is not assured. The kernel looks at some neighbours in its hash table, which nobody
+ * can foretell; here the oldest goes.
+ * @returns whether there is room
+ */
+export function makeRoom(kernel: Kernel, namespace: Namespace): boolean {
+  const { conntrack } = namespace;
+  const most = settingOf(namespace, 'max');
+  if (most === 0 || conntrack.connections.size < most) return true;
+  for (const connection of conntrack.connections) {
+    if ((connection.status & IPS_ASSURED) !== 0) continue;
+    remove(kernel, namespace, connection);
+    conntrack.statistics.earlyDrop++;
+    return true;
+  }
+  conntrack.statistics.drop++;
+  return false;
+}
+
+/** Connections that are masqueraded behind a device end when it goes down or loses the address. */
+export function endMasqueraded(kernel: Kernel, namespace: Namespace, device: number, address?: Uint8Array): void {
+  for (const connection of [...namespace.conntrack.connections]) {
+    if (connection.masquerade !== device || (connection.status & IPS_SRC_NAT_DONE) === 0) continue;
+    const { destination } = connection.reply;
+    if (address === undefined || destination.every((byte, i) => byte === address[i]))
+      remove(kernel, namespace, connection);
+  }
+}
