@@ -41,5 +41,5 @@ export const BUNDLES: readonly Bundle[] = [
   },
 ];
 
-/** What `npm pack` makes. */
-export const PACKED_LIMIT_KILOBYTES = 650;
+/** What `npm pack` makes. Of it 200 are of the kernel in memory, which only programs load that import netsteer/testing. */
+export const PACKED_LIMIT_KILOBYTES = 850;

@@ -27,6 +27,7 @@ export const PARTS = {
   'nftables.shapes': 'what elements are like, by the names of the types of key and value, at most 256',
   'nftables.handles': "where replies have the kernel's numbers of objects, by the kind of reply",
   'nftables.rules': 'the templates of rules, by the shapes of their statements',
+  'testing.numbers': 'the last numbers of namespaces and descriptors that kernels in memory have given away',
   'iptables.extensions': 'the extensions of iptables by their words and protocols',
   'nft.paths': 'the paths of statements, as errors name them',
 } as const;

@@ -9,15 +9,15 @@ import { ENOENT, EOPNOTSUPP, refuse } from './refusal.ts';
 import { Attributes, Writer } from './wire/attributes.ts';
 
 const HEADERS = 20;
-/** Numbers are given when modules are loaded: any will do. */
-const IPVS_ID = 0x22;
+/** The greatest number that a family may have: no real kernel has given it away, and so none takes it for one that it knows. */
+export const IPVS_ID = 1023;
 const CTRL_CMD_NEWFAMILY = 1;
 
 /** Generic netlink: the controller, and IPVS. */
 export const generic: Family = {
   protocol: NETLINK_GENERIC,
   answer(machine, socket, request) {
-    if (request.type === IPVS_ID) return ipvs.answer(machine, socket, request);
+    if (request.type === IPVS_ID && hasModule(machine.release, 'ip_vs')) return ipvs.answer(machine, socket, request);
     if (request.type !== GENL_ID_CTRL) return refuse(ENOENT);
     if (request.bytes[16] !== CTRL_CMD_GETFAMILY) return refuse(EOPNOTSUPP);
     const name = new Attributes(request.bytes, HEADERS, request.bytes.length).text(CTRL_ATTR_FAMILY_NAME);

@@ -1,194 +1,163 @@
-import { parseIPv4, parseIPv6, toHex } from '../codec/index.ts';
-import { Container } from '../container/index.ts';
-import { describeErrno, rangeError, typeError } from '../errors.ts';
+import { rangeError, typeError } from '../errors.ts';
 import { formatRules, Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
-import type { ProcessExit } from '../netns/process.ts';
-import { formatRuleset, Nftables, type Ruleset, transactionOf } from '../nftables/index.ts';
-import { planOf } from '../nftables/plan/plan.ts';
+import { formatRuleset, Nftables } from '../nftables/index.ts';
 import { expire as expireConnections } from './conntrack/table.ts';
+import { addLink } from './devices.ts';
+import { type FailOptions, failureOf, followOperations, type LoseOptions, lossOf } from './faults.ts';
 import { generic } from './generic.ts';
 import { expire as expireBalanced } from './ipvs/connections.ts';
 import { ipvsOptions } from './ipvs/sockopt.ts';
 import { MemoryAccess } from './machine/access.ts';
 import { MemoryCalls } from './machine/calls.ts';
+import type { Fault } from './machine/faults.ts';
 import { Machine } from './machine/machine.ts';
-import type { Link, MachineState, Namespace } from './machine/state.ts';
+import type { MachineState } from './machine/state.ts';
+import { MemoryContainer, type MemoryContainerOptions } from './memory-container.ts';
 import { netfilter } from './netfilter.ts';
 import { expire as expireLogs } from './nflog/log.ts';
-import type { PacketBytes } from './packets/build.ts';
-import { type Passage, Path } from './packets/path.ts';
 import { routing } from './rtnetlink/routing.ts';
-
-/** A device of a namespace. */
-export interface LinkOptions {
-  /** Its name: at most 15 bytes. */
-  readonly name: string;
-  /** Addresses with the lengths of their prefixes: '192.168.0.50/24'. */
-  readonly addresses?: readonly string[];
-}
-
-/** What a container of a kernel in memory has. */
-export interface MemoryContainerOptions {
-  /** Its devices, besides the loopback device. */
-  readonly links?: readonly LinkOptions[];
-  /** A user namespace of its own owns it, as that of an unprivileged container does. */
-  readonly userNamespace?: boolean;
-}
-
-/** What has become of a packet. */
-export interface PacketResult {
-  readonly verdict: Passage['verdict'];
-  /** The packet as it leaves, or as it is delivered: hexadecimal digits from the network header on. */
-  readonly packet: string;
-  /** Each rule that matched, and the policies of the chains. */
-  readonly steps: Passage['steps'];
-  /** What rules have logged to groups of NFLOG. */
-  readonly logs: readonly { readonly group: number; readonly prefix: string; readonly packet: string }[];
-  /** The server to which IPVS has sent it. */
-  readonly forwardedTo?: NonNullable<Passage['forwardedTo']>;
-  /** The device by which it leaves. */
-  readonly device?: string;
-}
-
-/** A container of a kernel in memory: its handles work as on a real one, and packets can be sent through it. */
-export class MemoryContainer extends Container {
-  readonly #machine: Machine;
-  readonly #end: () => void;
-
-  /** @internal */
-  static of(machine: Machine, netns: NetNs): MemoryContainer {
-    let end = () => {};
-    const exited = new Promise<void>(resolve => {
-      end = resolve;
-    });
-    const exit = { pidfd: undefined, exited, ended: false, close() {} };
-    return new MemoryContainer(machine, netns, exit, () => {
-      exit.ended = true;
-      end();
-    });
-  }
-
-  private constructor(machine: Machine, netns: NetNs, exit: ProcessExit, end: () => void) {
-    super(netns, exit, undefined);
-    this.#machine = machine;
-    this.#end = end;
-  }
-
-  /**
-   * Lets a packet come in by a device.
-   * @param packet such as one of `tcp()`
-   * @param options the device
-   * @example
-   * web1.receive(tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' }), { on: 'eth0' });
-   */
-  receive(packet: PacketBytes, { on }: { on: string }): PacketResult {
-    const link = this.#namespace.links.find(({ name }) => name === on);
-    if (link === undefined) throw rangeError(['on'], 'the name of a device of the container', on);
-    return resultOf(new Path(this.#machine, this.#namespace).receive(packet.bytes, link));
-  }
-
-  /**
-   * Lets a process of the container send a packet.
-   * @param packet such as one of `udp()`
-   * @example
-   * web1.send(udp({ from: '192.168.0.50:40000', to: '192.168.0.1:53' }));
-   */
-  send(packet: PacketBytes): PacketResult {
-    return resultOf(new Path(this.#machine, this.#namespace).send(packet.bytes));
-  }
-
-  /**
-   * Ends the process of the container: `closed` resolves.
-   * @example
-   * web1.end();
-   */
-  end(): void {
-    this.#end();
-  }
-
-  get #namespace(): Namespace {
-    return this.#machine.namespace(this.netns.inode);
-  }
-}
-
-function resultOf({ verdict, packet, steps, logs, forwardedTo, outDevice }: Passage): PacketResult {
-  return {
-    verdict,
-    packet: toHex(packet.bytes),
-    steps,
-    logs: logs.map(({ group, prefix, bytes }) => ({ group, prefix, packet: toHex(bytes) })),
-    ...(forwardedTo !== undefined && { forwardedTo }),
-    ...(outDevice !== undefined && { device: outDevice }),
-  };
-}
 
 /** What a kernel in memory is made with. */
 export interface MemoryKernelOptions {
-  /** The release of Linux: '6.1', '6.12' or '6.18'; '6.12' by default. */
+  /** The release of Linux that it behaves as, as far as releases differ: '6.1', '6.12' (the default), '6.18', or one between or above. */
   readonly release?: string;
-  /** The modules that it has: those that are asked for and missing here cannot be loaded. All by default. */
+  /**
+   * The modules of the kernel that can be loaded, such as 'ip_vs', 'ip_vs_wrr', 'nft_masq': what needs another is refused as a kernel without it
+   * does. All by default.
+   */
   readonly modules?: readonly string[];
-}
-
-/** What is made to fail. */
-export interface FaultOptions {
-  /** The system call: 'socket', 'sendto' or 'recvmsg'. */
-  readonly syscall: 'socket' | 'sendto' | 'recvmsg';
-  /** The name of the errno: 'ENOBUFS'. */
-  readonly errno: string;
-  /** How often; once by default. */
-  readonly times?: number;
-}
-
-/** The state of a kernel in memory at a moment. */
-export interface MemorySnapshot {
-  readonly state: MachineState;
+  /** Time stands still but for `advance()`: timeouts, limits and timestamps go by it. The only clock there is. */
+  readonly clock?: 'manual';
 }
 
 /**
- * A kernel in memory, for tests without root: IPVS, nf_tables, connection tracking, packet logs, links and routes of any number of
- * containers. Handles talk to it in the same bytes as to a real one.
+ * The state of a kernel in memory at a moment. Made by `snapshot()`, for `restore()` of the same kernel.
  * @example
  * const kernel = MemoryKernel.create();
- * const web1 = kernel.container('web1', { links: [{ name: 'eth0', addresses: ['192.168.0.50/24'] }] });
+ * const before: MemorySnapshot = kernel.snapshot();
+ */
+export class MemorySnapshot {
+  /** @internal */
+  readonly state: MachineState;
+  /** @internal */
+  readonly machine: Machine;
+
+  /** @internal */
+  constructor(machine: Machine) {
+    this.machine = machine;
+    this.state = structuredClone(machine.state);
+  }
+}
+
+/**
+ * A kernel in memory, for tests without root: nf_tables, IPVS, connection tracking, packet logs, links and routes of any number of containers.
+ * Handles talk to it in the same bytes as to a real one. Several kernels can be used at once; none is shared between threads.
+ * @example
+ * const kernel = MemoryKernel.create();
+ * const web1 = kernel.container('web1', { links: [{ name: 'eth0', addresses: ['192.168.0.50/24', '10.10.0.100/32'] }] });
  * await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
- * console.log(web1.receive(tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' }), { on: 'eth0' }).verdict);
+ * const { packet } = web1.receive(tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' }), { on: 'eth0' });
+ * console.log(packet.to); // 192.168.0.50:8080
  */
 export class MemoryKernel {
   readonly #machine: Machine;
   readonly #calls: MemoryCalls;
+  readonly #containers = new Map<string, MemoryContainer>();
 
+  /** @internal */
   private constructor(machine: Machine) {
     this.#machine = machine;
     this.#calls = new MemoryCalls(machine);
   }
 
-  static create(options: MemoryKernelOptions = {}): MemoryKernel {
-    const { release = '6.12' } = options;
-    const version = /^(\d+)\.(\d+)$/.exec(release);
-    if (version === null) throw rangeError(['release'], "a release such as '6.12'", release);
-    const modules = options.modules && new Set(options.modules);
-    const numbers = [Number(version[1]), Number(version[2])] as const;
-    return new MemoryKernel(new Machine({ version: numbers, modules }, [netfilter, generic, routing], [ipvsOptions]));
+  /**
+   * Makes a kernel without containers.
+   * @param options the release, and the modules that it has
+   * @throws RangeError ERR_OUT_OF_RANGE the release is not written as '6.12' is, or is older than 6.1
+   * @example
+   * const kernel = MemoryKernel.create({ release: '6.1', modules: ['nf_tables', 'ip_vs', 'ip_vs_rr'] });
+   */
+  static create({ release = '6.12', modules, clock = 'manual' }: MemoryKernelOptions = {}): MemoryKernel {
+    const [, major, minor] = /^(\d+)\.(\d+)$/.exec(String(release)) ?? [];
+    const version = [Number(major), Number(minor)] as const;
+    if (!(version[0] > 6 || (version[0] === 6 && version[1] >= 1)))
+      throw rangeError(['release'], "a release from '6.1' on, such as '6.12'", release);
+    if (modules !== undefined && !(Array.isArray(modules) && modules.every(each => typeof each === 'string')))
+      throw typeError(['modules'], 'a list of names of modules', modules);
+    if (clock !== 'manual') throw rangeError(['clock'], "'manual'", clock);
+    return new MemoryKernel(
+      new Machine({ version, modules: modules && new Set(modules) }, [netfilter, generic, routing], [ipvsOptions]),
+    );
   }
 
-  netns(name: string, options: MemoryContainerOptions = {}): NetNs {
+  /**
+   * Makes a container with a network namespace of its own. Its handles are `ipvs`, `nftables`, `redirects`, `logging` and `nflog()`; `netns` is
+   * for the others: `Links.open({ netns: web1.netns })`.
+   * @param name a name that no other container of this kernel has
+   * @param options its devices and addresses, and whether the program has rights in a user namespace only
+   * @throws RangeError ERR_OUT_OF_RANGE the name is taken, or an address is none
+   * @example
+   * const web1 = MemoryKernel.create().container('web1', { links: [{ name: 'eth0', addresses: ['192.168.0.50/24'] }] });
+   */
+  container(name: string, options: MemoryContainerOptions = {}): MemoryContainer {
+    if (typeof name !== 'string' || name === '') throw typeError(['name'], 'a name', name);
+    if (this.#containers.has(name))
+      throw rangeError(['name'], 'a name that no other container of the kernel has', name);
     const namespace = this.#machine.createNamespace(name, options.userNamespace ?? false);
     for (const link of options.links ?? []) addLink(namespace, link);
-    return NetNs.over(new MemoryAccess(this.#machine, this.#calls, this.#calls.openNamespace(namespace.inode)));
+    const container = MemoryContainer.of(this.#machine, name, this.#netns(namespace.inode));
+    this.#containers.set(name, container);
+    return container;
   }
 
-  container(name: string, options: MemoryContainerOptions = {}): MemoryContainer {
-    return MemoryContainer.of(this.#machine, this.netns(name, options));
+  #netns(inode: number): NetNs {
+    return NetNs.over(new MemoryAccess(this.#machine, this.#calls, this.#calls.openNamespace(inode)));
   }
 
-  fail({ syscall, errno, times = 1 }: FaultOptions): void {
-    this.#machine.faults.push({ syscall, errno: numberOf(errno), left: times });
+  /**
+   * Makes system calls or requests fail, the next one by default. What is refused changes nothing.
+   * @param options what fails, how, and how often: `operation`, `syscall`, `container`, `errno`, `times`
+   * @throws RangeError ERR_OUT_OF_RANGE `syscall` is neither a system call nor the name of a request
+   * @throws TypeError ERR_INVALID_ARG_TYPE `errno` is no errno
+   * @example
+   * const kernel = MemoryKernel.create();
+   * kernel.fail({ operation: 'ipvs.addService', errno: 'ENOMEM' });
+   * kernel.fail({ syscall: 'NFT_MSG_NEWRULE', errno: 'EPERM', times: 2 });
+   */
+  fail(options: FailOptions): void {
+    this.#add(failureOf(options));
   }
 
+  /**
+   * Loses answers, events or packet logs as a receive buffer does that is full, or lets a change come in between the parts of a list.
+   * @param options what is lost, and how often: `what`, `operation`, `syscall`, `container`, `times`
+   * @throws RangeError ERR_OUT_OF_RANGE `what` is none of the four, or `syscall` no name of a request
+   * @example
+   * const kernel = MemoryKernel.create();
+   * kernel.lose({ what: 'answer', operation: 'nftables.commit' });
+   * kernel.lose({ what: 'log', times: 3 });
+   */
+  lose(options: LoseOptions): void {
+    this.#add(lossOf(options));
+  }
+
+  #add(fault: Fault): void {
+    const { faults } = this.#machine;
+    const followed = faults.namesOperation;
+    faults.add(fault);
+    if (!followed && faults.namesOperation) followOperations(faults);
+  }
+
+  /**
+   * Lets time pass: connections, elements of sets and servers' entries time out, limits fill up, and packet logs that wait are delivered.
+   * @param milliseconds an integer from 0
+   * @throws RangeError ERR_OUT_OF_RANGE it is no such integer
+   * @example
+   * MemoryKernel.create().advance(120_000);
+   */
   advance(milliseconds: number): void {
-    if (!Number.isInteger(milliseconds) || milliseconds < 0)
+    if (!Number.isSafeInteger(milliseconds) || milliseconds < 0)
       throw rangeError(['milliseconds'], 'an integer from 0', milliseconds);
     const { state } = this.#machine;
     state.now += BigInt(milliseconds);
@@ -199,80 +168,69 @@ export class MemoryKernel {
     }
   }
 
+  /**
+   * Copies all that the kernel holds: rules, services, connections, links, clock. Open handles are not part of it.
+   * @example
+   * const kernel = MemoryKernel.create();
+   * const before = kernel.snapshot();
+   * kernel.restore(before);
+   */
   snapshot(): MemorySnapshot {
-    return { state: structuredClone(this.#machine.state) };
+    return new MemorySnapshot(this.#machine);
   }
 
-  restore({ state }: MemorySnapshot): void {
-    this.#machine.state = structuredClone(state);
+  /**
+   * Brings all that the kernel holds back to a snapshot, which can be used again. Open handles stay open.
+   * @param snapshot one that `snapshot()` of this kernel has made
+   * @throws TypeError ERR_INVALID_ARG_TYPE it is none
+   * @example
+   * const kernel = MemoryKernel.create();
+   * const before = kernel.snapshot();
+   * kernel.restore(before);
+   */
+  restore(snapshot: MemorySnapshot): void {
+    if (!(snapshot instanceof MemorySnapshot) || snapshot.machine !== this.#machine)
+      throw typeError([], 'a snapshot of this kernel', snapshot);
+    const state = structuredClone(snapshot.state);
+    // Containers that were made since then stay as they are.
+    for (const [inode, namespace] of this.#machine.state.namespaces)
+      if (!state.namespaces.has(inode)) state.namespaces.set(inode, namespace);
+    this.#machine.state = state;
   }
 
-  /** All of it, as `nft list ruleset` and `ipvsadm -Sn` print it. */
+  /**
+   * Prints the rules and the services of every container, each under its name: as `nft list ruleset` and `ipvsadm -Sn` do.
+   * @example
+   * console.log(MemoryKernel.create().text());
+   */
   text(): string {
-    const parts: string[] = [];
-    for (const { inode, name } of this.#machine.state.namespaces.values()) {
-      const netns = NetNs.over(new MemoryAccess(this.#machine, this.#calls, this.#calls.openNamespace(inode)));
-      const nft = Nftables.open({ netns });
-      const ipvs = Ipvs.open({ netns, via: 'netlink' });
-      const rules = formatRuleset(nft.sync.ruleset({ elements: true }));
-      const services = formatRules(ipvs.sync.snapshot().servers);
-      parts.push(`# ${name}\n${rules}${services}`);
-      nft.close();
-      ipvs.close();
-      netns.close();
-    }
-    return parts.join('\n');
+    return this.#machine.faults.without(() =>
+      [...this.#machine.state.namespaces.values()]
+        .map(({ inode, name }) => `# ${name}\n${this.#textOf(this.#netns(inode))}`)
+        .join('\n'),
+    );
   }
-}
 
-/**
- * One packet through a ruleset, as if it came in by a device.
- * @example
- * simulate(await nft.ruleset({ elements: true }), tcp({ from: '10.0.0.1:1', to: '10.0.0.2:22' }));
- */
-export function simulate(
-  ruleset: Ruleset,
-  packet: PacketBytes,
-  options: { on?: string; links?: readonly LinkOptions[] } = {},
-): PacketResult {
-  const { on = 'eth0', links = [{ name: on, addresses: [`${destinationOf(packet)}/32`] }] } = options;
-  const kernel = MemoryKernel.create({ release: '6.18' });
-  const container = kernel.container('simulated', { links });
-  container.nftables.sync.commit(
-    transactionOf(planOf(container.nftables.sync.ruleset({ elements: true }), ruleset, { prefix: '' })),
-  );
-  return container.receive(packet, { on });
-}
+  #textOf(netns: NetNs): string {
+    using nft = Nftables.open({ netns });
+    const rules = formatRuleset(nft.sync.ruleset({ elements: true }));
+    using ipvs = Ipvs.open({ netns, via: 'netlink' });
+    const services = formatRules(ipvs.sync.snapshot().servers);
+    netns.close();
+    return `${rules}${services}`;
+  }
 
-function destinationOf({ bytes }: PacketBytes): string {
-  return bytes[0]! >> 4 === 4
-    ? [...bytes.subarray(16, 20)].join('.')
-    : (toHex(bytes.subarray(24, 40)).match(/.{4}/g) ?? []).join(':');
-}
+  /**
+   * Closes every container with all of its handles.
+   * @example
+   * await MemoryKernel.create().close();
+   */
+  async close(): Promise<void> {
+    this.#machine.faults.clear();
+    await Promise.all([...this.#containers.values()].map(each => each.close()));
+  }
 
-/** The number of an errno. */
-function numberOf(name: string): number {
-  for (let errno = -1; errno > -134; errno--) if (describeErrno(errno).code === name) return errno;
-  throw typeError(['errno'], "the name of an errno, such as 'ENOBUFS'", name);
-}
-
-function addLink(namespace: Namespace, { name, addresses = [] }: LinkOptions): void {
-  const index = ++namespace.lastIndex;
-  const link: Link = {
-    index,
-    name,
-    up: true,
-    mtu: 1500,
-    group: 0,
-    kind: 'veth',
-    hardwareAddress: Uint8Array.of(2, 0, 0, 0, 0, index),
-    loopback: false,
-    addresses: addresses.map(text => {
-      const [address = '', prefix] = text.split('/');
-      const bytes = address.includes(':') ? parseIPv6(address) : parseIPv4(address);
-      if (bytes === undefined) throw rangeError(['addresses'], 'addresses such as 192.168.0.50/24', text);
-      return { family: bytes.length === 4 ? 2 : 10, bytes, prefix: Number(prefix ?? bytes.length * 8) };
-    }),
-  };
-  namespace.links.push(link);
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
 }

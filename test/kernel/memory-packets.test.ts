@@ -2,11 +2,11 @@ import fs from 'node:fs';
 import { test } from 'vitest';
 import { Nflog } from '../../src/nflog/index.ts';
 import { Nftables } from '../../src/nftables/index.ts';
-import { MemoryKernel } from '../../src/testing/memory-kernel.ts';
-import { icmp, type PacketBytes, tcp, udp } from '../../src/testing/packets/build.ts';
+import { icmp, MemoryKernel, type TestPacket, tcp, udp } from '../../src/testing/index.ts';
 import { filesLike, readLines } from '../conformance/corpus.ts';
 import type { Case } from '../conformance/kernel.ts';
 import { ForwardLab, MACS } from '../support/forward-lab.ts';
+import { turns } from '../support/wait.ts';
 
 /** A generator of random numbers with a seed. */
 function random(seed: number): () => number {
@@ -43,7 +43,7 @@ test('packets', { timeout: 3e6 }, async () => {
   const nfts = [Nftables.open({ netns: lab.inside }), Nftables.open({ netns: memory })] as const;
   const logs = [lab.inside, memory].map(netns => Nflog.open({ netns, groups: [77], queue: { packets: 1 } }));
   const got: string[][] = [[], []];
-  logs.forEach((log, i) =>
+  logs.forEach((log, i) => {
     log.onBatch(batch => {
       for (const p of batch) {
         const hex = Buffer.from(p.payload).toString('hex');
@@ -52,8 +52,8 @@ test('packets', { timeout: 3e6 }, async () => {
         )
           got[i]!.push(hex);
       }
-    }),
-  );
+    });
+  });
   const texts = filesLike(/^nft-1.1.6-rules/)
     .flatMap(file => readLines<Case>(file))
     .filter(one => one.rule !== undefined && ['ip', 'inet', 'ip6'].includes(one.family ?? ''));
@@ -94,7 +94,7 @@ test('packets', { timeout: 3e6 }, async () => {
       const to = pick([b, c]);
       const port = () => pick([22, 53, 80, 443, 1234, 3333, 40000]);
       const bare = (s: string) => s.replace(/[[\]]/g, '');
-      const packet: PacketBytes = pick([
+      const packet: TestPacket = pick([
         () =>
           tcp({
             from: `${a}:${port()}`,
@@ -114,7 +114,7 @@ test('packets', { timeout: 3e6 }, async () => {
       ])();
       got[0]!.length = 0;
       got[1]!.length = 0;
-      from.send(MACS.inside, MACS.third, isV6 ? 0x86dd : 0x0800, packet.bytes);
+      from.send(MACS.inside, MACS.third, isV6 ? 0x86dd : 0x0800, Buffer.from(packet.bytes, 'hex'));
       try {
         inside.receive(packet, { on: 'i0' });
       } catch (error) {
@@ -122,7 +122,7 @@ test('packets', { timeout: 3e6 }, async () => {
         if (!/does not model/.test((error as Error).message)) out.push((error as Error).stack!);
         break;
       }
-      await new Promise(r => setTimeout(r, 2));
+      await turns();
       const dumps = await Promise.all(
         nfts.map(async nft =>
           JSON.stringify((await nft.ruleset()).rules, (k, v) =>
@@ -134,12 +134,12 @@ test('packets', { timeout: 3e6 }, async () => {
       if (dumps[0] !== dumps[1] || got[0]!.join() !== got[1]!.join()) {
         const [k, m] = dumps.map(d =>
           JSON.parse(d)
-            .filter((r: any) => r.table === 't')
-            .map((r: any) => JSON.stringify(r.expressions)),
+            .filter((r: { table: string }) => r.table === 't')
+            .map((r: { expressions: unknown }) => JSON.stringify(r.expressions)),
         );
         const at = k.findIndex((r: string, i: number) => r !== m[i]);
         out.push(
-          `hook ${hook} ${family} ${JSON.stringify(kept)}\n packet ${Buffer.from(packet.bytes).toString('hex')}\n kernel ${got[0]}\n memory ${got[1]}\n rule ${at} before ${k[at - 1]}\n   ${k[at]}\n   ${m[at]}`,
+          `hook ${hook} ${family} ${JSON.stringify(kept)}\n packet ${packet.bytes}\n kernel ${got[0]}\n memory ${got[1]}\n rule ${at} before ${k[at - 1]}\n   ${k[at]}\n   ${m[at]}`,
         );
         break;
       } else same++;

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { test } from 'vitest';
-import { MemoryKernel } from '../../src/testing/memory-kernel.ts';
+import { MemoryKernel } from '../../src/testing/index.ts';
 import { EXPRESSION_MODULES } from '../../src/testing/nf_tables/expressions/index.ts';
 import { filesLike, readLines } from '../conformance/corpus.ts';
 import { type Case, comparable, nameOf, prepared } from '../conformance/kernel.ts';
@@ -10,7 +10,8 @@ test('differential', { timeout: 3e6 }, async () => {
   const out: string[] = [];
   const real = new Place();
   const memory = new Place(
-    MemoryKernel.create({ release: '6.18', modules: EXPRESSION_MODULES.filter(n => n !== 'nft_queue') }).netns('x'),
+    MemoryKernel.create({ release: '6.18', modules: EXPRESSION_MODULES.filter(n => n !== 'nft_queue') }).container('x')
+      .netns,
   );
   for (const file of filesLike(new RegExp(process.env.FILES ?? '-(rules|rulesets)\\.jsonl\\.gz$'))) {
     let ok = 0,

@@ -5,7 +5,7 @@ import { IPVS_CMD_GET_INFO } from '../../src/linux/ip_vs.ts';
 import { NETLINK_GENERIC, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from '../../src/linux/netlink.ts';
 import { Exchange, GenericFamily, NetlinkSocket } from '../../src/netlink/index.ts';
 import { runNow } from '../../src/netlink/operation.ts';
-import { MemoryKernel } from '../../src/testing/memory-kernel.ts';
+import { MemoryKernel } from '../../src/testing/index.ts';
 import { corpusExists, filesLike, readJson } from '../conformance/corpus.ts';
 
 interface Recording {
@@ -61,7 +61,7 @@ function asked(socket: NetlinkSocket, family: number, { request, isDump }: Conve
 
 it.runIf(corpusExists())('answers each recorded request of ipvsadm as Linux 6.1 has', async () => {
   const kernel = MemoryKernel.create({ release: '6.1' });
-  const netns = kernel.netns('recorded', { links: [{ name: 'dummy0', addresses: ['10.1.0.100/24'] }] });
+  const netns = kernel.container('recorded', { links: [{ name: 'dummy0', addresses: ['10.1.0.100/24'] }] }).netns;
   const socket = new NetlinkSocket({ netns, protocol: NETLINK_GENERIC });
   const exchange = new Exchange(socket, 'ipvs');
   const family = runNow(

@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest';
 import { Conntrack } from '../../src/conntrack/index.ts';
 import { formatRuleset, Transaction } from '../../src/nftables/index.ts';
-import { MemoryKernel, simulate } from '../../src/testing/memory-kernel.ts';
-import { tcp } from '../../src/testing/packets/build.ts';
+import { MemoryKernel, simulate, tcp } from '../../src/testing/index.ts';
 
 test('a kernel in memory takes a ruleset and gives it back', async () => {
   const web = MemoryKernel.create({ release: '6.18' }).container('web');

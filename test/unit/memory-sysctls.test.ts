@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { MemoryKernel } from '../../src/testing/memory-kernel.ts';
+import { MemoryKernel } from '../../src/testing/index.ts';
 
 test("a device of the kernel in memory has the settings of `default` until it has its own, and another device's are not its", () => {
   const web = MemoryKernel.create().container('web', { links: [{ name: 'eth0' }, { name: 'eth1' }] });

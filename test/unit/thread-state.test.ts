@@ -4,6 +4,7 @@ import ts from 'typescript';
 import { expect, test } from 'vitest';
 import '../../src/index.ts';
 import '../../src/iptables/index.ts';
+import '../../src/testing/index.ts';
 import { PARTS, threadState } from '../../src/thread.ts';
 import { sourceModules } from '../support/compiled.ts';
 import { ROOT } from '../support/native.ts';

@@ -17,10 +17,9 @@ import {
 import { SIOCGIFINDEX, SIOCGIFNAME, SIOCGSKNS } from '../../linux/sockios.ts';
 import { EAFNOSUPPORT, EBADF, EINVAL, EMSGSIZE, ENODEV, ENOPROTOOPT, EOPNOTSUPP } from '../refusal.ts';
 import type { Machine } from './machine.ts';
+import { nextDescriptor } from './numbers.ts';
 import type { MemorySocket } from './socket.ts';
 
-/** Numbers of descriptors of kernels in memory begin here: far above those that a process has. */
-const FIRST_DESCRIPTOR = 0x4000_0000;
 /** The kernel refuses a datagram above sk_sndbuf - 32. */
 const SEND_OVERHEAD = 32;
 
@@ -35,7 +34,6 @@ export class MemoryCalls implements Ffi {
   readonly name = 'memory';
   readonly #machine: Machine;
   readonly #opened = new Map<number, Opened>();
-  #last = FIRST_DESCRIPTOR;
   /** The namespace that the caller has entered. */
   #inside: number | undefined;
 
@@ -55,8 +53,9 @@ export class MemoryCalls implements Ffi {
   }
 
   #open(opened: Opened): number {
-    this.#opened.set(++this.#last, opened);
-    return this.#last;
+    const fd = nextDescriptor();
+    this.#opened.set(fd, opened);
+    return fd;
   }
   #netlink(fd: number): MemorySocket | undefined {
     const opened = this.#opened.get(fd);
@@ -85,7 +84,7 @@ export class MemoryCalls implements Ffi {
   socket(domain: number, _type: number, protocol: number): number {
     const namespace = this.#inside;
     if (namespace === undefined) return EAFNOSUPPORT;
-    const failed = this.#machine.faultOf('socket');
+    const failed = this.#machine.faultOf('socket', namespace);
     if (failed !== 0) return failed;
     if (domain === AF_INET) return this.#open({ kind: 'inet', namespace });
     if (domain !== AF_NETLINK) return EAFNOSUPPORT;
@@ -114,7 +113,7 @@ export class MemoryCalls implements Ffi {
   send(fd: number, bytes: Uint8Array, length: number): number {
     const socket = this.#netlink(fd);
     if (socket === undefined) return EBADF;
-    const failed = this.#machine.faultOf('sendto');
+    const failed = this.#machine.faultOf('sendto', socket.namespace);
     if (failed !== 0) return failed;
     if (length > socket.sendBuffer - SEND_OVERHEAD) return EMSGSIZE;
     // The kernel has a copy of its own.
@@ -128,7 +127,7 @@ export class MemoryCalls implements Ffi {
   recv(fd: number, into: Uint8Array, _flags: number, address: Uint8Array | null): number {
     const socket = this.#netlink(fd);
     if (socket === undefined) return EBADF;
-    const failed = this.#machine.faultOf('recvmsg');
+    const failed = this.#machine.faultOf('recvmsg', socket.namespace);
     if (failed !== 0) return failed;
     // The kernel's own port is 0.
     address?.fill(0);

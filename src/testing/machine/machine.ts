@@ -1,7 +1,9 @@
 import { UnsupportedError } from '../../errors.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NLM_F_ACK, NLM_F_REQUEST } from '../../linux/netlink.ts';
-import { ENOPROTOOPT, EPROTONOSUPPORT, Refusal } from '../refusal.ts';
+import { ENOPROTOOPT, EPROTONOSUPPORT, Refusal, refuse } from '../refusal.ts';
+import { Faults, type Occasion, type RequestKind } from './faults.ts';
 import { acknowledgement, type Request, requestsOf } from './netlink.ts';
+import { nextInode } from './numbers.ts';
 import { MemorySocket } from './socket.ts';
 import { type MachineState, type Namespace, newNamespace, type Release } from './state.ts';
 
@@ -10,7 +12,6 @@ const NLMSG_MIN_TYPE = 0x10;
 /** 2026-01-01, in milliseconds. */
 const WALL_CLOCK_AT_BOOT = 1_767_225_600_000n;
 const FIRST_PORT = 4096;
-const FIRST_INODE = 4_026_540_000;
 
 /** Answers the requests of one protocol. A refusal is thrown. */
 export interface Family {
@@ -35,21 +36,18 @@ export interface OptionFamily {
   get(machine: Machine, namespace: Namespace, name: number, value: Uint8Array): number;
 }
 
-/** Makes calls or operations fail. */
-export interface Fault {
-  readonly syscall: string | undefined;
-  readonly errno: number;
-  left: number;
-}
+/** A request as faults name it. The command of a generic family is the first byte behind the header. */
+const kindOf = (protocol: number, { type, bytes }: Request): RequestKind =>
+  protocol === NETLINK_GENERIC ? { protocol, type, command: bytes[16] ?? 0 } : { protocol, type };
 
 /** The kernel in memory: its state, the sockets of the program, and who answers what. */
 export class Machine {
-  state: MachineState = { namespaces: new Map(), lastInode: FIRST_INODE, now: 1_000_000n };
+  state: MachineState = { namespaces: new Map(), now: 1_000_000n };
   readonly release: Release;
   readonly #families: ReadonlyMap<number, Family>;
   readonly #options: readonly OptionFamily[];
   readonly #sockets = new Set<MemorySocket>();
-  readonly faults: Fault[] = [];
+  readonly faults = new Faults();
   #port = FIRST_PORT;
 
   constructor(release: Release, families: readonly Family[], options: readonly OptionFamily[] = []) {
@@ -69,7 +67,7 @@ export class Machine {
   }
 
   createNamespace(name: string, userNamespace: boolean): Namespace {
-    const inode = ++this.state.lastInode;
+    const inode = nextInode();
     const namespace = newNamespace(inode, name, userNamespace);
     for (const family of this.#families.values())
       for (const [path, value] of family.settings?.(this, userNamespace) ?? []) namespace.sysctls.set(path, value);
@@ -109,12 +107,15 @@ export class Machine {
     throw new UnsupportedError(feature, undefined, 'the kernel in memory does not model it');
   }
 
-  /** The errno with which a call of the program fails; 0 where it does not. */
-  faultOf(syscall: string): number {
-    const fault = this.faults.find(each => each.left > 0 && each.syscall === syscall);
-    if (fault === undefined) return 0;
-    fault.left--;
-    return fault.errno;
+  /** The errno with which a call of the program is made to fail; 0 where it is not. */
+  faultOf(syscall: NonNullable<Occasion['syscall']>, namespace: number): number {
+    return this.faults.take('refuse', { namespace, syscall })?.errno ?? 0;
+  }
+
+  /** Refuses a request that is made to fail. */
+  checkFaults({ namespace, protocol }: MemorySocket, request: Request): void {
+    const fault = this.faults.take('refuse', { namespace, request: kindOf(protocol, request) });
+    if (fault !== undefined) refuse(fault.errno);
   }
 
   openSocket(protocol: number, namespace: number): MemorySocket | number {
@@ -135,33 +136,54 @@ export class Machine {
   /** What the program has sent, answered before this returns (netlink_rcv_skb). */
   request(socket: MemorySocket, datagram: Uint8Array): void {
     const family = this.#families.get(socket.protocol)!;
-    if (family.datagram?.(this, socket, datagram)) return;
-    for (const request of requestsOf(datagram, socket.port)) {
-      let refusal: Refusal | undefined;
-      if ((request.flags & NLM_F_REQUEST) !== 0 && request.type >= NLMSG_MIN_TYPE) {
-        try {
-          family.answer(this, socket, request);
-        } catch (error) {
-          if (!(error instanceof Refusal)) throw error;
-          refusal = error;
-        }
+    const { namespace, protocol } = socket;
+    if (!this.faults.isEmpty) {
+      for (const request of requestsOf(datagram, socket.port)) {
+        const occasion = { namespace, request: kindOf(protocol, request) };
+        socket.losesAnswers ||= this.faults.take('lose answer', occasion) !== undefined;
+        socket.interruptsDump ||= this.faults.take('interrupt dump', occasion) !== undefined;
       }
-      if (refusal !== undefined || (request.flags & NLM_F_ACK) !== 0)
-        socket.deliver(acknowledgement(socket, request, refusal));
+    }
+    try {
+      if (family.datagram?.(this, socket, datagram)) return;
+      for (const request of requestsOf(datagram, socket.port)) this.#answer(family, socket, request);
+    } finally {
+      socket.losesAnswers = false;
+      socket.interruptsDump = false;
     }
   }
 
-  /** Delivers to the socket of a port. */
+  #answer(family: Family, socket: MemorySocket, request: Request): void {
+    let refusal: Refusal | undefined;
+    if ((request.flags & NLM_F_REQUEST) !== 0 && request.type >= NLMSG_MIN_TYPE) {
+      try {
+        this.checkFaults(socket, request);
+        family.answer(this, socket, request);
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        refusal = error;
+      }
+    }
+    if (refusal !== undefined || (request.flags & NLM_F_ACK) !== 0)
+      socket.deliver(acknowledgement(socket, request, refusal));
+  }
+
+  /** Delivers a datagram of packets to the socket of a port. */
   deliverTo(protocol: number, port: number, datagram: Uint8Array): void {
-    for (const socket of this.#sockets)
-      if (socket.protocol === protocol && socket.port === port) socket.deliver(datagram);
+    for (const socket of this.#sockets) {
+      if (socket.protocol !== protocol || socket.port !== port) continue;
+      if (this.faults.take('lose log', { namespace: socket.namespace }) === undefined) socket.deliver(datagram);
+      else socket.overrun();
+    }
   }
 
   /** Tells all that listen to a group in a namespace. */
   multicast(namespace: Namespace, protocol: number, group: number, datagram: Uint8Array, but?: MemorySocket): void {
     for (const socket of this.#sockets) {
       const listens = socket.namespace === namespace.inode && socket.protocol === protocol && socket.groups.has(group);
-      if (listens && socket !== but) socket.deliver(datagram);
+      if (!listens || socket === but) continue;
+      if (this.faults.take('lose event', { namespace: namespace.inode }) === undefined) socket.deliver(datagram);
+      else socket.overrun();
     }
   }
 

@@ -1,4 +1,5 @@
 import { EAGAIN, ENOBUFS } from '../refusal.ts';
+import { interrupted } from './faults.ts';
 
 /** A buffered datagram is charged its bytes and about so much for the kernel's own structures (SKB_TRUESIZE). */
 const CHARGE = 768;
@@ -20,12 +21,17 @@ export class MemorySocket {
   sendBuffer = DEFAULT_BUFFER;
   /** NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_NO_ENOBUFS, NETLINK_GET_STRICT_CHK. */
   readonly options = new Map<number, number>();
+  /** The answers to the request under way find no room. */
+  losesAnswers = false;
+  /** The dump that the request under way starts is marked as interrupted. */
+  interruptsDump = false;
   /** Datagrams that were lost for want of room. */
   drops = 0;
   readonly #queue: Uint8Array[] = [];
   #charged = 0;
   #overrun = false;
   #dump: Dump | undefined;
+  #isInterrupted = false;
   #ready: (() => void) | undefined;
   #woken = false;
   closed = false;
@@ -44,7 +50,7 @@ export class MemorySocket {
   /** Puts a datagram where the program reads it, if there is room. */
   deliver(datagram: Uint8Array): void {
     const charge = CHARGE + datagram.length;
-    if (this.#charged > 0 && this.#charged + charge > this.receiveBuffer) {
+    if (this.losesAnswers || (this.#charged > 0 && this.#charged + charge > this.receiveBuffer)) {
       this.overrun();
       return;
     }
@@ -64,6 +70,7 @@ export class MemorySocket {
   start(dump: Dump): boolean {
     if (this.#dump !== undefined) return false;
     this.#dump = dump;
+    this.#isInterrupted = this.interruptsDump;
     this.#next();
     return true;
   }
@@ -73,8 +80,9 @@ export class MemorySocket {
     const next = this.#dump?.next();
     if (next === undefined) return;
     if (next.done === true) this.#dump = undefined;
+    else if (this.losesAnswers) this.overrun();
     else {
-      this.#queue.push(next.value);
+      this.#queue.push(this.#isInterrupted ? interrupted(next.value) : next.value);
       this.#charged += CHARGE + next.value.length;
       this.#wake();
     }

@@ -54,7 +54,6 @@ export interface Namespace {
 
 export interface MachineState {
   namespaces: Map<number, Namespace>;
-  lastInode: number;
   /** Milliseconds since the boot. A bigint, as all times of the kernel. */
   now: bigint;
 }

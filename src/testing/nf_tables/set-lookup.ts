@@ -37,23 +37,18 @@ export function isWithin({ fields }: NftSet, element: Element, key: Uint8Array):
   return true;
 }
 
-/** The starts and ends of a set of intervals, sorted; kept for as long as the set stays as it is. */
-const sorted = new WeakMap<Map<string, Element>, { readonly size: number; readonly elements: readonly Element[] }>();
-
 /** Starts before ends at the same place, so that the greatest of them is a start: adjacent intervals share a boundary. */
 export function sortedElements(set: NftSet): readonly Element[] {
-  const known = sorted.get(set.elements);
-  if (known !== undefined && known.size === set.elements.size) return known.elements;
-  const elements = [...set.elements.values()].sort(
+  if (set.sorted?.length === set.elements.size) return set.sorted;
+  set.sorted = [...set.elements.values()].sort(
     (a, b) => compare(a.key!, b.key!) || Number(isEnd(b)) - Number(isEnd(a)),
   );
-  sorted.set(set.elements, { size: elements.length, elements });
-  return elements;
+  return set.sorted;
 }
 
 /** A set has changed: what was sorted is not any more. */
 export function forget(set: NftSet): void {
-  sorted.delete(set.elements);
+  set.sorted = undefined;
 }
 
 /** The element that a packet's key finds; the catch-all element answers last. */

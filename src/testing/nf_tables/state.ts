@@ -74,6 +74,8 @@ export interface Element {
 }
 
 export interface NftSet {
+  /** The starts and ends of a set of intervals in their order, for as long as the set stays as it is. */
+  sorted?: readonly Element[] | undefined;
   readonly table: Table;
   readonly name: string;
   readonly handle: number;

@@ -54,6 +54,13 @@ export function answerBatch(machine: Machine, socket: MemorySocket, datagram: Ui
     refuseWhole(EOPNOTSUPP);
     return;
   }
+  try {
+    machine.checkFaults(socket, begin);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    refuseWhole(error.errno);
+    return;
+  }
   const generation = attributesOf(begin).u32be(NFNL_BATCH_GENID) ?? 0;
   if (generation !== 0 && generation !== namespace.nfTables.generation) {
     refuseWhole(ERESTART);
@@ -102,6 +109,7 @@ function attempt(
     try {
       if ((request.flags & NLM_F_REQUEST) === 0 || request.type < NLMSG_MIN_TYPE) refuse(EINVAL);
       if (subsystemOf(request) !== NFNL_SUBSYS_NFTABLES) refuse(EINVAL);
+      machine.checkFaults(socket, request);
       const work: Work = {
         engine,
         namespace,

@@ -1,4 +1,4 @@
-import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
+import { formatIPv4, formatIPv6 } from '../../codec/address.ts';
 import { connectionHooks } from '../conntrack/hooks.ts';
 import { incremental } from '../conntrack/rewrite.ts';
 import { ipvsHooks } from '../ipvs/hooks.ts';

@@ -1,11 +1,7 @@
-import { parseIPv4, parseIPv6 } from '../../codec/index.ts';
-import { rangeError, typeError } from '../../errors.ts';
-import { checksum, setU16 } from './packet.ts';
-
-/** A packet to be sent or received: its bytes from the network header on. */
-export interface PacketBytes {
-  readonly bytes: Uint8Array;
-}
+import { parseIPv4, parseIPv6 } from '../codec/index.ts';
+import { rangeError, typeError } from '../errors.ts';
+import { checksum, setU16, u16 } from './packets/packet.ts';
+import { bytesOfPacket, describePacket, type TestPacket } from './test-packet.ts';
 
 /** What TCP and UDP packets have in common. */
 export interface TransportOptions {
@@ -19,14 +15,19 @@ export interface TransportOptions {
   readonly ttl?: number;
 }
 
+/** What a TCP packet has. */
 export interface TcpOptions extends TransportOptions {
   /** The flags, 'syn' by default. */
   readonly flags?: TcpFlag | readonly TcpFlag[];
+  /** The sequence number, 32 bits; 0 by default. */
   readonly sequence?: number;
+  /** The sequence number that is expected next, 32 bits; 0 by default. */
   readonly acknowledgement?: number;
+  /** The receive window, 16 bits; 64240 by default. */
   readonly window?: number;
 }
 
+/** A flag of a TCP header. */
 export type TcpFlag = 'fin' | 'syn' | 'rst' | 'psh' | 'ack' | 'urg' | 'ece' | 'cwr';
 const FLAGS: readonly TcpFlag[] = ['fin', 'syn', 'rst', 'psh', 'ack', 'urg', 'ece', 'cwr'];
 const TCP = 6;
@@ -67,7 +68,7 @@ function packet(
   transport: Uint8Array,
   ttl: number,
   checksumAt: number,
-): PacketBytes {
+): TestPacket {
   if (from.address.length !== to.address.length)
     throw typeError(['to'], 'an address of the same family as `from`', to.address);
   const isV4 = from.address.length === 4;
@@ -103,16 +104,18 @@ function packet(
   const bytes = new Uint8Array(header.length + length);
   bytes.set(header);
   bytes.set(transport, header.length);
-  return { bytes };
+  return describePacket(bytes);
 }
 
 /**
- * A TCP packet.
+ * A TCP packet with right checksums: a SYN by default.
  * @param options its ends, and what else differs from a SYN
+ * @throws RangeError ERR_OUT_OF_RANGE an end has no port, or is no address
+ * @throws TypeError ERR_INVALID_ARG_TYPE the ends are of two families, or a flag is unknown
  * @example
  * const syn = tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' });
  */
-export function tcp(options: TcpOptions): PacketBytes {
+export function tcp(options: TcpOptions): TestPacket {
   const from = endOf(options.from, 'from', true);
   const to = endOf(options.to, 'to', true);
   const content = contentOf(options.payload);
@@ -135,12 +138,14 @@ export function tcp(options: TcpOptions): PacketBytes {
 }
 
 /**
- * A UDP packet.
+ * A UDP packet with right checksums.
  * @param options its ends, and its data
+ * @throws RangeError ERR_OUT_OF_RANGE an end has no port, or is no address
+ * @throws TypeError ERR_INVALID_ARG_TYPE the ends are of two families
  * @example
  * const query = udp({ from: '10.10.0.1:40000', to: '10.10.0.53:53', payload: 'hello' });
  */
-export function udp(options: TransportOptions): PacketBytes {
+export function udp(options: TransportOptions): TestPacket {
   const from = endOf(options.from, 'from', true);
   const to = endOf(options.to, 'to', true);
   const content = contentOf(options.payload);
@@ -161,21 +166,27 @@ export interface IcmpOptions {
   readonly to: string;
   /** The type; an echo request by default: 8, or 128 of ICMPv6. */
   readonly type?: number;
+  /** The code; 0 by default. */
   readonly code?: number;
-  /** The identifier of an echo. */
+  /** The identifier of an echo, 16 bits; 1 by default. */
   readonly id?: number;
+  /** The number of an echo, 16 bits; 1 by default. */
   readonly sequence?: number;
+  /** The data behind the header; none by default. */
   readonly payload?: Uint8Array | string;
+  /** Time to live, or hop limit: 64 by default. */
   readonly ttl?: number;
 }
 
 /**
  * An ICMP message: an echo request by default.
  * @param options its ends, type and code
+ * @throws RangeError ERR_OUT_OF_RANGE an end is no address
+ * @throws TypeError ERR_INVALID_ARG_TYPE the ends are of two families
  * @example
  * const ping = icmp({ from: '10.10.0.1', to: '10.10.0.100' });
  */
-export function icmp(options: IcmpOptions): PacketBytes {
+export function icmp(options: IcmpOptions): TestPacket {
   const from = endOf(options.from, 'from', false);
   const to = endOf(options.to, 'to', false);
   const isV4 = from.address.length === 4;
@@ -190,13 +201,29 @@ export function icmp(options: IcmpOptions): PacketBytes {
   return packet(from, to, isV4 ? ICMP : ICMPV6, bytes, options.ttl ?? 64, 2);
 }
 
+const ETHERNET_HEADER = 14;
+const ETH_P_IP = 0x0800;
+const ETH_P_IPV6 = 0x86dd;
+
 /**
- * Any packet, by its bytes from the network header on.
- * @param bytes the packet
+ * Any packet, by its bytes: an IPv4 or IPv6 packet from its network header on, or an Ethernet frame with one in it, whose header is left out.
+ * @param bytes the packet, as bytes or as hexadecimal digits
+ * @throws TypeError ERR_INVALID_ARG_TYPE they are neither
+ * @throws RangeError ERR_OUT_OF_RANGE there is no IPv4 or IPv6 packet in them
  * @example
- * const packet = frame(Buffer.from('45000014000040004001a5c40a0a00010a0a0002', 'hex'));
+ * const packet = frame('45000014000040004001a5c40a0a00010a0a0002');
  */
-export function frame(bytes: Uint8Array): PacketBytes {
-  if (!(bytes instanceof Uint8Array)) throw typeError([], 'bytes', bytes);
-  return { bytes: bytes.slice() };
+export function frame(bytes: Uint8Array | string): TestPacket {
+  const all = bytesOfPacket({ bytes });
+  if (isPacket(all)) return describePacket(all);
+  const inside = all.subarray(ETHERNET_HEADER);
+  const type = all.length > ETHERNET_HEADER ? u16(all, 12) : 0;
+  if ((type !== ETH_P_IP && type !== ETH_P_IPV6) || !isPacket(inside))
+    throw rangeError(['bytes'], 'an IPv4 or IPv6 packet, or an Ethernet frame with one in it', bytes);
+  return describePacket(inside);
 }
+
+const isPacket = (bytes: Uint8Array): boolean =>
+  bytes[0]! >> 4 === 4
+    ? bytes.length >= 20 && (bytes[0]! & 15) >= 5 && u16(bytes, 2) <= bytes.length
+    : bytes[0]! >> 4 === 6 && bytes.length >= 40 && u16(bytes, 4) + 40 <= bytes.length;
