@@ -5,7 +5,8 @@ import {
   fromHex,
   HOST_IS_LITTLE_ENDIAN,
   hexByte,
-  ipv4Number,
+  ipv4Bits,
+  NO_BITS,
   parseIPv4,
   parseIPv6,
   sourceOf,
@@ -22,24 +23,9 @@ const REST = '0'.repeat(24);
 
 /** As `addressBytes`, for IPv4 only; undefined for any other text. Makes no typed array, which would cost a batch as much as a message. */
 export function ipv4Bytes(text: string): string | undefined {
-  let hex = '';
-  let value = -1;
-  let count = 0;
-  if (typeof text !== 'string' || text.length > 15) return undefined;
-  for (let i = 0; i <= text.length; i++) {
-    const code = i < text.length ? text.charCodeAt(i) : 0x2e;
-    if (code === 0x2e) {
-      if (value < 0 || ++count > 4) return undefined;
-      hex += HEX[value];
-      value = -1;
-    } else {
-      // Some programs read a number that begins with a zero as octal.
-      if (code < 0x30 || code > 0x39 || value === 0) return undefined;
-      value = (value < 0 ? 0 : value * 10) + code - 0x30;
-      if (value > 255) return undefined;
-    }
-  }
-  return count === 4 ? hex + REST : undefined;
+  const bits = typeof text === 'string' ? ipv4Bits(text, 0, text.length) : NO_BITS;
+  if (bits === NO_BITS) return undefined;
+  return `${HEX[bits >>> 24]}${HEX[(bits >>> 16) & 0xff]}${HEX[(bits >>> 8) & 0xff]}${HEX[bits & 0xff]}${REST}`;
 }
 
 /** The address as the kernel wants it: sixteen bytes, an IPv4 address in the first four. */
@@ -60,12 +46,11 @@ export function addressText(hex: string, family: number): string {
 export function isReachable(address: string): boolean {
   if (address.charCodeAt(0) === ONE) return true;
   if (address.includes(':')) return !/^(ff|0*$)/.test(addressBytes(address));
-  const number = ipv4Number(address);
-  return number < 0 || isReachableIPv4(number);
+  return isReachableIPv4(ipv4Bits(address, 0, address.length));
 }
-/** As above, of an IPv4 address as a number of 32 bits, with a sign or without. */
-export function isReachableIPv4(address: number): boolean {
-  return address !== 0 && ~address !== 0 && address >>> 28 !== MULTICAST;
+/** As above, of an IPv4 address as `ipv4Bits` returns it. A text that is no address is refused elsewhere. */
+export function isReachableIPv4(bits: number): boolean {
+  return bits === NO_BITS || (bits !== 0 && bits !== -1 && bits >>> 28 !== MULTICAST);
 }
 /** The first four bits of 224.0.0.0/4. */
 const MULTICAST = 0xe;

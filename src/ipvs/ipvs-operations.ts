@@ -32,7 +32,14 @@ import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation-
 import { changesBetween, Desired, toOperation } from './plan.ts';
 import type { PlanOptions } from './reconcile.ts';
 import { type RestoreOptions, type RestoreResult, restoreRules } from './rules-restore.ts';
-import { readServiceStates, readServices, readStable, type Snapshot, toSnapshot } from './snapshot.ts';
+import {
+  readServiceStates,
+  readServices,
+  readStable,
+  type Snapshot,
+  toSnapshot,
+  toVirtualServers,
+} from './snapshot.ts';
 
 /** The operations of IPVS, each written once. */
 export class IpvsOperations {
@@ -309,7 +316,7 @@ export class IpvsOperations {
    */
   *save(options: { signal?: AbortSignal } = {}): Operation<string> {
     checkObject(options, ['options'], ['signal']);
-    return saveRules(toSnapshot(yield* readStable(this.#backends)).servers);
+    return saveRules(toVirtualServers((yield* readStable(this.#backends)).servers));
   }
 
   /**

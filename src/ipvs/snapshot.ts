@@ -1,6 +1,11 @@
 import type { WireDestination, WireService } from '../ip_vs/attributes.ts';
-import { type DestinationEntry, readDestination } from '../ip_vs/destination.ts';
-import { readService, type ServiceEntry } from '../ip_vs/service.ts';
+import {
+  type DestinationEntry,
+  readDestination,
+  readDestinationSettings,
+  type VirtualServer,
+} from '../ip_vs/destination.ts';
+import { readService, readServiceSettings, type ServiceEntry } from '../ip_vs/service.ts';
 import { destinationId, destinationSettings, isSameDestination, serviceId, serviceSettings } from '../ip_vs/wire.ts';
 import * as C from '../linux/ip_vs.ts';
 import type { Operation } from '../netlink/index.ts';
@@ -146,6 +151,14 @@ export function toSnapshot({ servers, stable }: { servers: ServiceState[]; stabl
     })),
     stable,
   };
+}
+
+/** As above, without counters and what else only the kernel changes. */
+export function toVirtualServers(servers: readonly ServiceState[]): VirtualServer[] {
+  return servers.map(({ service, destinations }) => ({
+    ...readServiceSettings(service),
+    destinations: destinations.map(destination => readDestinationSettings(destination, service.family)),
+  }));
 }
 
 /** Do two readings have the same content? Usually they have the same order, too, which is compared first. */

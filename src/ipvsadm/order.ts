@@ -1,5 +1,5 @@
-import { fromHex, ipv4Number } from '../codec/index.ts';
-import { addressBytes, ipv4Bytes } from '../ip_vs/address.ts';
+import { fromHex, ipv4Bits, NO_BITS } from '../codec/index.ts';
+import { addressBytes } from '../ip_vs/address.ts';
 import type { DestinationKey } from '../ip_vs/destination.ts';
 import { familyOf, PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
 
@@ -23,15 +23,22 @@ export class Sorter {
 
   /** The indexes of services in their order: by firewall mark, family, protocol, address and port. */
   services(services: readonly ServiceKey[]): number[] {
-    return this.#sort(services, SERVICE_WORDS, (service, at) => this.#addService(service, at));
+    const { length } = services;
+    this.#begin(length, SERVICE_WORDS);
+    for (let i = 0; i < length; i++) this.#addService(services[i]!, i * SERVICE_WORDS);
+    return this.#sorted(length);
   }
 
   /** The indexes of destinations in their order: by address and port. */
   destinations(destinations: readonly DestinationKey[]): number[] {
-    return this.#sort(destinations, DESTINATION_WORDS, ({ address, port }, at) => {
-      this.#addAddress(address, at);
-      this.#words[at + 4] = port;
-    });
+    const { length } = destinations;
+    this.#begin(length, DESTINATION_WORDS);
+    for (let i = 0; i < length; i++) {
+      const { address, port } = destinations[i]!;
+      this.#addAddress(address, i * DESTINATION_WORDS);
+      this.#words[i * DESTINATION_WORDS + 4] = port;
+    }
+    return this.#sorted(length);
   }
 
   #addService(key: ServiceKey, at: number): void {
@@ -52,27 +59,34 @@ export class Sorter {
   /** The address as four 32-bit numbers, an IPv4 address in the first. */
   #addAddress(address: string, at: number): void {
     const words = this.#words;
-    const ipv4 = ipv4Bytes(address);
-    const bytes = ipv4 === undefined ? (fromHex(addressBytes(address)) ?? new Uint8Array(16)) : undefined;
-    const view = bytes && new DataView(bytes.buffer, bytes.byteOffset);
-    words[at] = view?.getInt32(0) ?? ipv4Number(address);
-    for (let i = 1; i < 4; i++) words[at + i] = view?.getInt32(4 * i) ?? 0;
+    const bits = typeof address === 'string' ? ipv4Bits(address, 0, address.length) : NO_BITS;
+    if (bits !== NO_BITS) {
+      words[at] = bits;
+      words.fill(0, at + 1, at + 4);
+      return;
+    }
+    const bytes = fromHex(addressBytes(address)) ?? new Uint8Array(16);
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    for (let i = 0; i < 4; i++) words[at + i] = view.getInt32(4 * i);
   }
 
-  #sort<T>(values: readonly T[], width: number, add: (value: T, at: number) => void): number[] {
-    const { length } = values;
+  /** Makes room for so many values. */
+  #begin(length: number, width: number): void {
     if (length * width > this.#words.length) this.#words = new Int32Array(2 * length * width);
     if (length > this.#order.length) {
       this.#order = new Uint32Array(2 * length);
       this.#merged = new Uint32Array(2 * length);
     }
     this.#width = width;
-    for (let i = 0; i < length; i++) {
-      add(values[i]!, i * width);
-      this.#order[i] = i;
-    }
+  }
+
+  #sorted(length: number): number[] {
+    const order = this.#order;
+    for (let i = 0; i < length; i++) order[i] = i;
     this.#mergeSort(0, length);
-    return Array.from(this.#order.subarray(0, length));
+    const indexes = new Array<number>(length);
+    for (let i = 0; i < length; i++) indexes[i] = order[i]!;
+    return indexes;
   }
 
   #mergeSort(start: number, end: number): void {
@@ -80,7 +94,8 @@ export class Sorter {
     const middle = start + ((end - start) >> 1);
     this.#mergeSort(start, middle);
     this.#mergeSort(middle, end);
-    const [order, merged] = [this.#order, this.#merged];
+    const order = this.#order;
+    const merged = this.#merged;
     let i = start;
     let j = middle;
     for (let to = start; to < end; to++) {
@@ -92,7 +107,8 @@ export class Sorter {
 
   #compare(a: number, b: number): number {
     const words = this.#words;
-    const [left, right] = [a * this.#width, b * this.#width];
+    const left = a * this.#width;
+    const right = b * this.#width;
     for (let i = 0; i < this.#width; i++) {
       const difference = (words[left + i]! - words[right + i]!) | 0;
       if (difference !== 0) return difference;

@@ -1,5 +1,5 @@
-import { ipv4Bits, ipv4Number, NO_BITS } from '../codec/index.ts';
-import { isReachable, isReachableIPv4 } from '../ip_vs/address.ts';
+import { ipv4Bits, NO_BITS } from '../codec/index.ts';
+import { isReachableIPv4 } from '../ip_vs/address.ts';
 import { DESTINATION, type Destination } from '../ip_vs/destination.ts';
 import type { FieldTable } from '../ip_vs/fields.ts';
 import { SERVICE, type Service, type TransportKey } from '../ip_vs/service.ts';
@@ -166,7 +166,7 @@ export function plainServiceName(service: Service): string | undefined {
   if (letter === undefined || persistence !== undefined || onePacket || hasOthers(SERVICE, service)) return undefined;
   if (schedulerFlags !== undefined && schedulerFlags.length > 0) return undefined;
   if (!SCHEDULERS.includes(service.scheduler as Scheduler) || !isPort(port) || port === 0) return undefined;
-  if (!isIPv4(address) || !isReachable(address)) return undefined;
+  if (!isPlainAddress(address)) return undefined;
   return `-${letter} ${address}:${port}`;
 }
 
@@ -175,7 +175,7 @@ export function plainServer(service: Service, server: Destination): string | und
   const { address, port, forward, weight = 1, tunnel } = server;
   if (tunnel !== undefined || hasOthers(DESTINATION, server)) return undefined;
   if (!isPort(port) || !Number.isInteger(weight) || weight < 0 || weight > MAX_WEIGHT) return undefined;
-  if (!isIPv4(address) || !isReachable(address)) return undefined;
+  if (!isPlainAddress(address)) return undefined;
   if (forward === 'masquerade') return `-r ${address}:${port} -m -w ${weight}`;
   // Only masquerade can change the port.
   const samePort = 'port' in service && service.port === port;
@@ -192,4 +192,10 @@ function hasOthers<W extends object>(fields: FieldTable<W>, object: object): boo
 }
 
 const isPort = (port: number): boolean => Number.isInteger(port) && port >= 0 && port <= 0xffff;
-const isIPv4 = (address: unknown): boolean => typeof address === 'string' && ipv4Number(address) >= 0;
+
+/** Whether it is an IPv4 address that a packet can have as its destination. */
+function isPlainAddress(address: unknown): boolean {
+  if (typeof address !== 'string') return false;
+  const bits = ipv4Bits(address, 0, address.length);
+  return bits !== NO_BITS && isReachableIPv4(bits);
+}
