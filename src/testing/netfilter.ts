@@ -8,7 +8,7 @@ import {
 } from '../linux/nfnetlink.ts';
 import * as expectations from './conntrack/expectation-requests.ts';
 import * as conntrack from './conntrack/requests.ts';
-import { COUNT } from './conntrack/settings.ts';
+import { COUNT, refusalOf } from './conntrack/settings.ts';
 import type { Family } from './machine/machine.ts';
 import * as nfTables from './nf_tables/subsystem.ts';
 import * as nflog from './nflog/log.ts';
@@ -34,6 +34,11 @@ export const netfilter: Family = {
   },
   file(_machine, { conntrack: { connections } }, path) {
     return path === `/proc/sys/${COUNT}` ? `${connections.size}\n` : undefined;
+  },
+  writeSetting(_machine, { sysctls }, path, text) {
+    const errno = refusalOf(path, text);
+    if (errno === 0) sysctls.set(path, text.trim());
+    return errno;
   },
   closed(machine, socket) {
     nfTables.closed(machine, socket);

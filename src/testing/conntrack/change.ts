@@ -43,7 +43,7 @@ export function create(call: Call, original: NamedTuple, reply: Tuple, zone: Zon
   const seconds = attributes.u32be(Ct.CTA_TIMEOUT) ?? refuse(EINVAL);
   setTimeout(call, connection, seconds);
   const helper = helperOf(attributes);
-  if (helper !== undefined && helper !== '') {
+  if (helper !== undefined) {
     if (!hasHelper(helper, connection.protocol)) refuse(EOPNOTSUPP);
     connection.helper = helper;
     connection.status |= IPS_HELPER;
@@ -155,13 +155,13 @@ function setAdjustments(connection: Connection, attributes: Attributes): void {
   const [original, reply] = [Ct.CTA_SEQ_ADJ_ORIG, Ct.CTA_SEQ_ADJ_REPLY].map((type, i) => {
     const inside = attributes.nested(type);
     if (inside === undefined) return connection.adjustments![i]!;
-    connection.status |= IPS_SEQ_ADJUST;
     const number = (at: number): number => inside.u32be(at) ?? refuse(EINVAL);
     const adjustment: Adjustment = [
       number(Ct.CTA_SEQADJ_CORRECTION_POS),
       number(Ct.CTA_SEQADJ_OFFSET_BEFORE),
       number(Ct.CTA_SEQADJ_OFFSET_AFTER),
     ];
+    connection.status |= IPS_SEQ_ADJUST;
     return adjustment;
   }) as [Adjustment, Adjustment];
   connection.adjustments = [original, reply];

@@ -1,3 +1,5 @@
+import { EACCES, EINVAL } from '../refusal.ts';
+
 /* The sysctls of connection tracking (net/netfilter/nf_conntrack_standalone.c), and what they are at first. */
 
 const PREFIX = 'net/netfilter/nf_conntrack_';
@@ -51,10 +53,30 @@ export const CONNTRACK_SYSCTLS: readonly (readonly [name: string, value: string]
 );
 
 /** Settings of the whole machine: a namespace that is not the first one can only read them. */
-export const READ_ONLY: ReadonlySet<string> = new Set(
-  ['buckets', 'expect_max', 'max', 'count'].map(name => PREFIX + name),
-);
+const READ_ONLY = ['buckets', 'expect_max', 'max', 'count'];
 export const COUNT = `${PREFIX}count`;
+/** The largest value of those that are no seconds and no sizes. */
+const LARGEST: Record<string, number> = {
+  acct: 1,
+  checksum: 1,
+  events: 2,
+  log_invalid: 255,
+  tcp_be_liberal: 1,
+  tcp_ignore_invalid_rst: 1,
+  tcp_loose: 1,
+  tcp_max_retrans: 255,
+  timestamp: 1,
+};
+
+/** The errno with which a setting refuses a value, 0 where it takes it; undefined for settings of others. */
+export function refusalOf(path: string, text: string): number | undefined {
+  if (!path.startsWith(PREFIX)) return undefined;
+  const name = path.slice(PREFIX.length);
+  if (READ_ONLY.includes(name)) return EACCES;
+  const value = Number(text);
+  const isTaken = /^\s*-?\d+\s*$/.test(text) && value >= 0 && value <= (LARGEST[name] ?? 0x7fff_ffff);
+  return isTaken ? 0 : EINVAL;
+}
 
 interface WithSysctls {
   readonly sysctls: ReadonlyMap<string, string>;
