@@ -23,7 +23,7 @@ import {
   u32be,
   view,
 } from '../codec/index.ts';
-import { NLA_HDRLEN, NLA_TYPE_MASK } from '../codec/wire.ts';
+import { HOST_IS_LITTLE_ENDIAN, NLA_HDRLEN, NLA_TYPE_MASK } from '../codec/wire.ts';
 import * as C from '../linux/nfnetlink_log.ts';
 
 /** `struct nfulnl_msg_packet_hdr`. */
@@ -237,29 +237,106 @@ export const PROPERTIES: readonly Property[] = (Object.keys(properties) as (keyo
 
 /** An attribute of 32 bits. */
 const WORD_LENGTH = NLA_HDRLEN + 4;
-const HEADER_HALVES = NLA_HDRLEN / 2;
+const { min: SHORTEST_TIME, max: LONGEST_TIME } = packetTimestamp.lengths!;
+
+/** The first half of a word in memory: the length of an attribute. */
+export const firstHalf = (word: number): number => (HOST_IS_LITTLE_ENDIAN ? word & 0xffff : word >>> 16);
+/** The second half of a word in memory: the number of an attribute. */
+export const secondHalf = (word: number): number => (HOST_IS_LITTLE_ENDIAN ? word >>> 16 : word & 0xffff);
+
+/** So many attributes before the sequence number are remembered. The kernel writes at most 13. */
+const MAX_REMEMBERED = 16;
 
 /**
- * Where the sequence number of a packet stands; 0 if it has none. It is the only attribute that is read of each packet, to count losses, and
- * reading by 16-bit numbers takes two thirds of the time of a view. The kernel writes it before the payload, so the search ends early.
- * @param halves the memory as 16-bit numbers of this host
- * @param start the offset in bytes of the first attribute, a multiple of four
- * @param end the offset behind the last one
+ * Finds the attributes that are read of each packet: its sequence number, to count losses, and its time, for files. Packets of a rule have the
+ * same attributes of the same lengths up to the number. So the headers are compared with those of the last packet, which the processor can do
+ * for several at a time; only those behind the number, or of a packet that differs, are walked over.
  */
-export function findSequence(halves: Uint16Array, start: number, end: number): number {
-  const last = end >> 1;
-  for (let at = start >> 1; last - at >= HEADER_HALVES; ) {
-    const length = halves[at]!;
-    // An attribute of an odd length can end in the last half. It has no attribute behind it.
-    if (length < NLA_HDRLEN || length > (last - at) * 2) return 0;
-    if (length === WORD_LENGTH && (halves[at + 1]! & NLA_TYPE_MASK) === C.NFULA_SEQ) return (at + HEADER_HALVES) * 2;
-    at += ((length + 3) & ~3) >> 1;
+export class PacketScan {
+  /** Where the sequence number stands; 0 if the packet has none. */
+  sequence = 0;
+  /** Where the kernel's time stands; 0 if the packet has none. */
+  timestamp = 0;
+  /** The headers up to that of the number in the last packet, and where they stand behind its first attribute, in words. */
+  readonly #headers = new Int32Array(MAX_REMEMBERED);
+  readonly #places = new Int32Array(MAX_REMEMBERED);
+  #count = 0;
+  /** Where the number and the time stand behind the first attribute, in bytes; the time is negative if it is not before the number. */
+  #sequence = 0;
+  #timestamp = -1;
+
+  /**
+   * Finds both in a packet. An impossible length ends the packet, as in a view.
+   * @param words the memory as 32-bit numbers of this host
+   * @param start the offset in bytes of the first attribute, a multiple of four
+   * @param end the offset behind the last one
+   */
+  walk(words: Int32Array, start: number, end: number): void {
+    const count = this.#count;
+    const sequence = start + this.#sequence;
+    if (count > 0 && sequence + 4 <= end) {
+      const headers = this.#headers;
+      const places = this.#places;
+      const first = start >> 2;
+      let k = 0;
+      while (k < count && words[first + places[k]!] === headers[k]) k++;
+      if (k === count) {
+        this.sequence = sequence;
+        const timestamp = this.#timestamp;
+        this.timestamp = timestamp >= 0 ? start + timestamp : timeIn(words, sequence + 4, end);
+        return;
+      }
+    }
+    this.#walk(words, start, end);
+  }
+
+  #walk(words: Int32Array, start: number, end: number): void {
+    let sequence = 0;
+    let count = 0;
+    for (let at = start; end - at >= NLA_HDRLEN; ) {
+      const header = words[at >> 2]!;
+      const length = firstHalf(header);
+      if (length < NLA_HDRLEN || length > end - at) break;
+      if (count < MAX_REMEMBERED) {
+        this.#headers[count] = header;
+        this.#places[count] = (at - start) >> 2;
+      }
+      count++;
+      if (length === WORD_LENGTH && (secondHalf(header) & NLA_TYPE_MASK) === C.NFULA_SEQ) {
+        sequence = at + NLA_HDRLEN;
+        break;
+      }
+      at += (length + 3) & ~3;
+    }
+    const timestamp = timeIn(words, start, end);
+    this.sequence = sequence;
+    this.timestamp = timestamp;
+    this.#count = sequence === 0 || count > MAX_REMEMBERED ? 0 : count;
+    this.#sequence = sequence - start;
+    this.#timestamp = timestamp === 0 || timestamp > sequence ? -1 : timestamp - start;
+  }
+}
+
+/** Where the time stands among attributes; 0 if it is not there. */
+function timeIn(words: Int32Array, start: number, end: number): number {
+  for (let at = start; end - at >= NLA_HDRLEN; ) {
+    const header = words[at >> 2]!;
+    const length = firstHalf(header);
+    if (length < NLA_HDRLEN || length > end - at) return 0;
+    if ((secondHalf(header) & NLA_TYPE_MASK) === C.NFULA_TIMESTAMP) {
+      const size = length - NLA_HDRLEN;
+      if (size >= SHORTEST_TIME && size <= LONGEST_TIME) return at + NLA_HDRLEN;
+    }
+    at += (length + 3) & ~3;
   }
   return 0;
 }
 
-/** The only attribute that pcap files need. */
+/** The time of a packet alone. */
 export const TIMESTAMP = view(packetTable, { timestamp: ['timestampMicroseconds'] });
+
+/** The sequence number of a packet alone. */
+export const SEQUENCE = view(packetTable, { sequence: ['sequence'] });
 
 /** The attributes that pcapng files need. */
 export const FILED = view(packetTable, {

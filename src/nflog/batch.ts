@@ -1,5 +1,5 @@
 import type { Source } from '../codec/index.ts';
-import { microsecondsAt, TIMESTAMP } from './attributes.ts';
+import { SEQUENCE, TIMESTAMP } from './attributes.ts';
 import type { DeviceNames } from './devices.ts';
 import {
   endOfPacket,
@@ -21,6 +21,14 @@ export interface Surroundings {
 
 const NO_DEVICES: Surroundings = { devices: { nameOf: () => undefined } };
 
+/** Of each packet: where it begins and ends, and where its time and its sequence number stand (0: it has none). */
+export interface Columns {
+  readonly starts: Int32Array;
+  readonly ends: Int32Array;
+  readonly stamps: Int32Array;
+  readonly sequences: Int32Array;
+}
+
 /**
  * Packets that were read together, as columns: where each begins and ends. Consumers that only count, or write files, need no more. The
  * others ask for the packets themselves, and the memory is theirs from then on.
@@ -32,6 +40,10 @@ export class PacketBatch {
   readonly #place = new Place();
   #starts = new Int32Array(256);
   #ends = new Int32Array(256);
+  /** Where the kernel's time of each packet stands; 0 if it has none. */
+  #stamps = new Int32Array(256);
+  /** Where its sequence number stands; 0 if it has none. */
+  #sequences = new Int32Array(256);
   /** Of each datagram: its memory, its first packet, and when it was received. */
   #sources: Source[] = [];
   #firsts: number[] = [];
@@ -64,20 +76,27 @@ export class PacketBatch {
     this.#times.push(microseconds);
   }
 
-  add(start: number, end: number): void {
+  /** `timestamp` is the place of the kernel's time, `sequence` that of the number; 0 if there is none. */
+  add(start: number, end: number, timestamp: number, sequence: number): void {
     const { length } = this;
     if (length === this.#starts.length) this.#grow(length * 2);
     this.#starts[length] = start;
     this.#ends[length] = end;
+    this.#stamps[length] = timestamp;
+    this.#sequences[length] = sequence;
     this.length = length + 1;
   }
 
   #grow(size: number): void {
-    const [starts, ends] = [this.#starts, this.#ends];
-    this.#starts = new Int32Array(size);
-    this.#ends = new Int32Array(size);
-    this.#starts.set(starts);
-    this.#ends.set(ends);
+    const larger = (column: Int32Array) => {
+      const grown = new Int32Array(size);
+      grown.set(column);
+      return grown;
+    };
+    this.#starts = larger(this.#starts);
+    this.#ends = larger(this.#ends);
+    this.#stamps = larger(this.#stamps);
+    this.#sequences = larger(this.#sequences);
   }
 
   /** The packets as objects, which anybody may keep. */
@@ -120,7 +139,10 @@ export class PacketBatch {
       this.#sources.push(sourceOfPacket(packet));
       this.#firsts.push(this.length);
       this.#times.push(receiptOfPacket(packet).microseconds);
-      this.add(startOfPacket(packet), endOfPacket(packet));
+      const [start, end] = [startOfPacket(packet), endOfPacket(packet)];
+      const source = sourceOfPacket(packet);
+      const from = start + NFGENMSG_LENGTH;
+      this.add(start, end, TIMESTAMP.find(source, from, end), SEQUENCE.find(source, from, end));
     }
   }
 
@@ -151,12 +173,17 @@ export class PacketBatch {
     return this.#ends[i]!;
   }
 
-  /** The kernel's time of a packet, or the time of receipt if the kernel sent none; in microseconds since 1970. */
-  time(i: number): number {
-    const datagram = this.#datagramOf(i);
-    const source = this.#sources[datagram]!;
-    const at = TIMESTAMP.find(source, this.#starts[i]! + NFGENMSG_LENGTH, this.#ends[i]!);
-    return at === 0 ? this.#times[datagram]! : microsecondsAt(source.view, at);
+  /**
+   * The columns, for those who look at all packets: where each begins and ends, and where its time and its number stand (0: it has none).
+   */
+  columns(): Columns {
+    if (!this.#filled) this.#fill();
+    return { starts: this.#starts, ends: this.#ends, stamps: this.#stamps, sequences: this.#sequences };
+  }
+
+  /** The first packet behind those that were received together with a packet. They have one memory and one time of receipt. */
+  nextDatagram(i: number): number {
+    return this.#firsts[this.#datagramOf(i) + 1] ?? this.length;
   }
 
   /** When a packet was received, in microseconds since 1970. */

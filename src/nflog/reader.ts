@@ -8,12 +8,12 @@ import { SO_MEMINFO, SOL_SOCKET } from '../linux/socket.ts';
 import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport } from '../netlink/index.ts';
 import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
-import { findSequence } from './attributes.ts';
+import { firstHalf, PacketScan } from './attributes.ts';
 import { PacketBatch, type Surroundings } from './batch.ts';
 import { wallMicroseconds } from './devices.ts';
 import { PacedWatch } from './paced-watch.ts';
 import { NFGENMSG_LENGTH } from './packet.ts';
-import { freeFrom, hasRoom, slabHalves, slabWithRoom, useUntil } from './slab.ts';
+import { freeFrom, hasRoom, slabWithRoom, slabWords, useUntil } from './slab.ts';
 
 const PACKET = nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET);
 /** The most that one log reads before the event loop goes on. The log is called again at once if there is more. */
@@ -85,6 +85,7 @@ export class PacketReader implements Transport {
   #readSinceSend = 0;
   #draining = false;
   #warned = new Map<string, number>();
+  readonly #scan = new PacketScan();
   received = 0;
   lostPackets = 0;
   rejectedSenders = 0;
@@ -324,37 +325,46 @@ export class PacketReader implements Transport {
   /** A batch ends with an NLMSG_DONE whose body is an nfgenmsg, not an errno. It is ignored. */
   #parse(source: Source, start: number, end: number): void {
     const { view } = source;
-    const halves = slabHalves();
+    const words = slabWords();
+    const scan = this.#scan;
+    const batch = this.#pending;
+    /** The first word of the last nfgenmsg, which the packets of a group have in common. */
+    let last = -1;
     let group = -1;
     let expected = 0;
+    let received = 0;
     for (let at = start; at < end; ) {
       const left = end - at;
-      const length = left >= NLMSG_HDRLEN ? view.getUint32(at, HOST_IS_LITTLE_ENDIAN) : 0;
+      const length = left >= NLMSG_HDRLEN ? words[at >> 2]! >>> 0 : 0;
       if (length < NLMSG_HDRLEN || length > left) {
         this.#warn('a malformed message was dropped', { bytes: left });
         break;
       }
-      if (view.getUint16(at + 4, HOST_IS_LITTLE_ENDIAN) === PACKET && length >= NLMSG_HDRLEN + NFGENMSG_LENGTH) {
+      if (firstHalf(words[(at >> 2) + 1]!) === PACKET && length >= NLMSG_HDRLEN + NFGENMSG_LENGTH) {
         const header = at + NLMSG_HDRLEN;
-        const own = view.getUint16(header + 2);
-        if (own !== group) {
+        const word = words[header >> 2]!;
+        if (word !== last || group < 0) {
           if (group >= 0) this.#groups.set(group, expected);
-          group = own;
-          expected = this.#groups.get(own) ?? 0;
+          last = word;
+          group = view.getUint16(header + 2);
+          expected = this.#groups.get(group) ?? 0;
         }
-        const sequenceAt = findSequence(halves, header + NFGENMSG_LENGTH, at + length);
-        if (sequenceAt > 0) {
-          const sequence = view.getUint32(sequenceAt);
-          const gap = (sequence - expected) >>> 0;
-          // A lower number means that the kernel has begun to count again: no gap.
-          if (gap !== 0 && gap < 0x80000000) this.#missed(group, gap);
+        scan.walk(words, header + NFGENMSG_LENGTH, at + length);
+        if (scan.sequence > 0) {
+          const sequence = view.getUint32(scan.sequence);
+          if (sequence !== expected) {
+            const gap = (sequence - expected) >>> 0;
+            // A lower number means that the kernel has begun to count again: no gap.
+            if (gap < 0x80000000) this.#missed(group, gap);
+          }
           expected = (sequence + 1) >>> 0;
         }
-        this.#pending.add(header, at + length);
-        this.received++;
+        batch.add(header, at + length, scan.timestamp, scan.sequence);
+        received++;
       }
       at += (length + 3) & ~3;
     }
+    this.received += received;
     if (group >= 0) this.#groups.set(group, expected);
   }
 

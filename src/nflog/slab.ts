@@ -6,7 +6,7 @@ const LARGEST_DATAGRAM = 256 * 1024;
 /** Room for all that is delivered at once: a file that is full for a moment must not stop the reading before. */
 const SLAB = 4 * 1024 * 1024;
 
-const NO_HALVES: Uint16Array = new Uint16Array(0);
+const NO_WORDS: Int32Array = new Int32Array(0);
 
 /*
  * The memory that this thread reads into, for all logs: datagrams stand one behind the other, up to `used`. Bytes that a packet points to are
@@ -15,8 +15,8 @@ const NO_HALVES: Uint16Array = new Uint16Array(0);
  */
 const slab = ofThread('nflog.slab', {
   source: undefined as Source | undefined,
-  /** The same memory as 16-bit numbers of this host: lengths and numbers of attributes. */
-  halves: NO_HALVES,
+  /** The same memory as 32-bit numbers of this host: headers of messages and attributes. */
+  words: NO_WORDS,
   used: 0,
 });
 
@@ -29,15 +29,15 @@ export function hasRoom(): boolean {
 export function slabWithRoom(): Source {
   if (slab.source === undefined || !hasRoom()) {
     slab.source = sourceOf(new Uint8Array(SLAB));
-    slab.halves = new Uint16Array(slab.source.bytes.buffer);
+    slab.words = new Int32Array(slab.source.bytes.buffer);
     slab.used = 0;
   }
   return slab.source;
 }
 
-/** The slab as 16-bit numbers. */
-export function slabHalves(): Uint16Array {
-  return slab.halves;
+/** The slab as 32-bit numbers. Datagrams, and so their messages and attributes, begin at whole numbers. */
+export function slabWords(): Int32Array {
+  return slab.words;
 }
 
 /** Where the next datagram goes. */

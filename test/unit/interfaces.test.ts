@@ -37,7 +37,7 @@ const DEEP: Readonly<Record<string, string>> = {
   'ipvsadm/plain-lines.ts': 'reads by itself what the parser reads too: both are compared',
   'nf_tables/userdata.ts': 'the only table of its layout: its bytes are those of libnftnl',
   'nflog/paced-watch.ts': 'its descriptor and its clock are those of the test',
-  'nflog/sinks/chunks.ts': 'which memory is used again cannot be seen from outside',
+  'nflog/sinks/output.ts': 'which memory is used again cannot be seen from outside',
   'nflog/slab.ts': 'which memory is read over cannot be seen from outside',
   'nflog/devices.ts': 'its socket answers when the test says so',
   'nflog/group-owner.ts': 'the fuzzer gives it the texts of /proc, which are those of this kernel otherwise',

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sourceOf } from '../../src/codec/index.ts';
 import { PacketBatch } from '../../src/nflog/batch.ts';
-import { Chunks } from '../../src/nflog/sinks/chunks.ts';
+import { isFile, Output } from '../../src/nflog/sinks/output.ts';
 import { freeFrom, slabWithRoom, useUntil } from '../../src/nflog/slab.ts';
 
 /** Writes a datagram of one packet into the slab, as a reader does. */
@@ -16,7 +16,7 @@ function read(batch: PacketBatch, fill: number, length = 64): void {
   const start = freeFrom();
   source.bytes.fill(fill, start, start + length);
   batch.begin(source, start, useUntil(start + length), 1);
-  batch.add(start, start + length);
+  batch.add(start, start + length, 0, 0);
 }
 
 const bytesOf = (packets: PacketBatch): number[][] =>
@@ -102,10 +102,10 @@ describe('the memory of a batch', () => {
     const source = sourceOf(new Uint8Array(200));
     const first = new PacketBatch();
     first.begin(source, 0, 100, 7);
-    first.add(16, 50);
-    first.add(66, 100);
+    first.add(16, 50, 0, 0);
+    first.add(66, 100, 0, 0);
     first.begin(source, 100, 200, 8);
-    first.add(116, 200);
+    first.add(116, 200, 0, 0);
     const again = PacketBatch.of(first.packets());
     for (const batch of [first, again]) {
       expect(batch.length).toBe(3);
@@ -120,22 +120,35 @@ describe('the memory of a batch', () => {
   });
 });
 
-describe('the memory of chunks', () => {
+/** Writes so many bytes of one value. Returns where they stand. */
+function put(output: Output, value: number, length: number): ArrayBufferLike {
+  output.reserve(length);
+  output.bytes.fill(value, output.length, output.length + length);
+  output.length += length;
+  return output.bytes.buffer;
+}
+
+describe('the memory of what is written', () => {
   it('is used again when a file has been written', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'netsteer-unit-'));
     try {
       const file = join(folder, 'file');
       const stream = createWriteStream(file);
-      const chunks = new Chunks();
-      const chunk = chunks.take(100);
-      chunk.bytes.fill(65);
-      expect(chunks.take(100)).not.toBe(chunk);
-      chunks.write(stream, chunk, 3);
+      const output = new Output();
+      output.forFile = isFile(stream);
+      const first = put(output, 65, 3);
+      expect(output.flush(stream)).toBe(true);
+      expect(put(output, 66, 1)).not.toBe(first);
+      output.flush(stream);
       await new Promise(resolve => stream.write('', resolve));
-      expect(chunks.take(90)).toBe(chunk);
+      // The last one that was written, then the one before it.
+      put(output, 67, 1);
+      output.flush(stream);
+      expect(put(output, 68, 2)).toBe(first);
+      output.flush(stream);
       stream.end();
       await finished(stream);
-      expect(readFileSync(file, 'utf8')).toBe('AAA');
+      expect(readFileSync(file, 'utf8')).toBe('AAABCDD');
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -143,11 +156,23 @@ describe('the memory of chunks', () => {
 
   it('is never used again when it went to another Writable, which may keep it', async () => {
     const stream = new PassThrough();
-    const chunks = new Chunks();
-    const chunk = chunks.take(100);
-    chunks.write(stream, chunk, 3);
-    stream.resume().end();
-    await finished(stream);
-    expect(chunks.take(100)).not.toBe(chunk);
+    const output = new Output();
+    output.forFile = isFile(stream);
+    const first = put(output, 65, 3);
+    output.flush(stream);
+    const kept = stream.read();
+    stream.end();
+    expect(put(output, 66, 3)).not.toBe(first);
+    expect(String(kept)).toBe('AAA');
+  });
+
+  it('grows with what is written before it is flushed', async () => {
+    const stream = new PassThrough();
+    const output = new Output();
+    for (let i = 0; i < 100; i++) put(output, i, 1000);
+    output.flush(stream);
+    const bytes: Buffer = stream.read();
+    expect(bytes).toHaveLength(100_000);
+    expect(bytes.every((byte, i) => byte === Math.floor(i / 1000))).toBe(true);
   });
 });

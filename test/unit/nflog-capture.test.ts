@@ -3,8 +3,8 @@ import { describe, expect, it, vi } from 'vitest';
 import { PacketBatch } from '../../src/nflog/batch.ts';
 import type { BacklogPolicy, Packet, Rotation } from '../../src/nflog/index.ts';
 import { CaptureSink, checkRotation } from '../../src/nflog/sinks/capture.ts';
-import { Chunks } from '../../src/nflog/sinks/chunks.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
+import { Output } from '../../src/nflog/sinks/output.ts';
 import { type CaptureFormat, PcapFormat } from '../../src/nflog/sinks/pcap.ts';
 import { PcapngFormat } from '../../src/nflog/sinks/pcapng.ts';
 import { packetFlow, packetOf, packetsOf, UDP, usual } from '../support/nflog-message.ts';
@@ -96,8 +96,9 @@ function optionsOf(body: Buffer, at: number) {
 const bytesOf = (packet: Packet) => Buffer.from(recordsOf(Buffer.from(encoded([packet])))[0]!.data).toString('hex');
 function encoded(packets: readonly Packet[]): Uint8Array {
   const format = new PcapFormat();
-  const { chunk, length } = format.encode(PacketBatch.of(packets), 0, 1 << 20, false, new Chunks());
-  return Buffer.concat([format.begin(), chunk.bytes.subarray(0, length)]);
+  const output = new Output();
+  format.encode(PacketBatch.of(packets), 0, 1 << 20, false, output);
+  return Buffer.concat([format.begin(), output.bytes.subarray(0, output.length)]);
 }
 
 describe('a pcap file', () => {

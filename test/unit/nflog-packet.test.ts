@@ -5,13 +5,13 @@ import { NO_CONTEXT, type Source, sourceOf, toHex, view, Writer } from '../../sr
 import { DecodeError } from '../../src/errors.ts';
 import * as C from '../../src/linux/nfnetlink_log.ts';
 import { formatHardware } from '../../src/nflog/address.ts';
-import { findSequence, packetTable } from '../../src/nflog/attributes.ts';
+import { PacketScan, packetTable } from '../../src/nflog/attributes.ts';
 import { NFGENMSG_LENGTH, Packet } from '../../src/nflog/packet.ts';
 
 const devices = { nameOf: (index: number) => (index === 1 ? 'lo' : undefined) };
 const receipt = { microseconds: 1_700_000_000_000_000, devices };
 
-const halvesOf = ({ bytes }: Source) => new Uint16Array(bytes.buffer, 0, bytes.length >> 1);
+const wordsOf = ({ bytes }: Source) => new Int32Array(bytes.buffer, 0, bytes.length >> 2);
 
 interface Raw {
   type: number;
@@ -147,6 +147,7 @@ function fieldsOf(packet: Packet) {
 
 describe('a packet', () => {
   it('has the fields that the table of attributes reads', () => {
+    const scan = new PacketScan();
     fc.assert(
       fc.property(fc.nat(12), fc.nat(0xffff), fc.array(attribute, { maxLength: 16 }), (family, group, all) => {
         // Of two tags whose first lies about its inside the table takes the second, the view none.
@@ -157,22 +158,41 @@ describe('a packet', () => {
         expect(fieldsOf(packet)).toEqual(asView(value));
         expect(packet.group).toBe(group);
         expect(fieldsOf(packet.copy())).toEqual(fieldsOf(packet));
-        const at = findSequence(halvesOf(source), start + NFGENMSG_LENGTH, end);
-        expect(at === 0 ? undefined : source.view.getUint32(at)).toBe(value.sequence);
+        scan.walk(wordsOf(source), start + NFGENMSG_LENGTH, end);
+        expect(scan.sequence === 0 ? undefined : source.view.getUint32(scan.sequence)).toBe(value.sequence);
       }),
       { numRuns: 2000 },
     );
   });
 
-  it('has its number where a view finds it, whatever the bytes are', () => {
-    const sequence = view(packetTable, { sequence: ['sequence'] });
+  it('has its number and its time where a view finds them, whatever the bytes are, and whatever was looked at before', () => {
+    const [sequence, timestamp] = [
+      view(packetTable, { sequence: ['sequence'] }),
+      view(packetTable, { timestamp: ['timestampMicroseconds'] }),
+    ];
     /** Lengths and numbers that are often right. */
-    const halves = fc.oneof(fc.constantFrom(0, 1, 3, 4, 5, 7, 8, 12, 16, 0x400c, 0x800c, 0xffff), fc.nat(0xffff));
+    const halves = fc.oneof(fc.constantFrom(0, 1, 3, 4, 5, 7, 8, 12, 16, 20, 0x400c, 0x800c, 0xffff), fc.nat(0xffff));
+    const time = fc.constant([20, 3, 0, 0, 0, 0, 0, 0, 0, 0]);
+    const number = fc.constant([8, 12, 0, 7]);
+    const mark = fc.constant([8, 2, 0, 7]);
+    const odd = fc.constant([5, 10, 0, 0]);
+    const shaped = fc.array(fc.oneof(time, number, mark, odd, fc.array(halves, { maxLength: 4 })), { maxLength: 8 });
+    const bytes = fc.oneof(
+      fc.array(halves, { maxLength: 40 }),
+      shaped.map(parts => parts.flat()),
+    );
+    const one = new PacketScan();
     fc.assert(
-      fc.property(fc.array(halves, { maxLength: 40 }), fc.nat(3), (all, less) => {
-        const source = sourceOf(new Uint8Array(Uint16Array.from(all).buffer));
-        const end = Math.max(0, source.bytes.length - less);
-        expect(findSequence(halvesOf(source), 0, end)).toBe(sequence.find(source, 0, end));
+      fc.property(fc.array(fc.tuple(bytes, fc.nat(3)), { minLength: 1, maxLength: 4 }), packets => {
+        for (const [all, less] of [...packets, ...packets]) {
+          const source = sourceOf(new Uint8Array(Uint16Array.from(all).buffer));
+          const end = Math.max(0, source.bytes.length - less);
+          one.walk(wordsOf(source), 0, end);
+          expect([one.sequence, one.timestamp]).toEqual([
+            sequence.find(source, 0, end),
+            timestamp.find(source, 0, end),
+          ]);
+        }
       }),
       { numRuns: 5000 },
     );

@@ -3,9 +3,9 @@ import { checkInteger, checkObject } from '../../codec/index.ts';
 import { type Path, StateError, typeError } from '../../errors.ts';
 import { PacketBatch } from '../batch.ts';
 import type { BacklogOptions } from '../config.ts';
-import { Chunks } from './chunks.ts';
 import { Backlog, type Consumer } from './delivery.ts';
-import type { CaptureFormat, Encoded } from './pcap.ts';
+import { CHUNK, isFile, Output } from './output.ts';
+import type { CaptureFormat } from './pcap.ts';
 
 /** A writable stream, as Node has them: a file, a pipe, `process.stdout`. */
 export interface WritableTarget {
@@ -66,8 +66,10 @@ export interface Capture extends Sink {
   readonly files: number;
 }
 
-/** The most bytes of one `write`. A file cannot be rotated before its Writable has written them. */
-const CHUNK = 256 * 1024;
+/** A file is written to once in so many milliseconds, or when a chunk is full: each write wakes another thread. */
+const GATHER_MILLISECONDS = 10;
+/** A file is full when so many bytes wait to be written. Its stream would stop at 16 KiB, which is less than one delivery. */
+const FILE_QUEUE = 4 * CHUNK;
 
 export function checkWritable(value: unknown, path: Path): Writable {
   const { write, end, on } = (value ?? {}) as Partial<Writable>;
@@ -117,7 +119,11 @@ export class CaptureSink implements Consumer, Capture, LogSink {
   readonly #format: CaptureFormat;
   readonly #rotation: Rotation | undefined;
   readonly #backlog: Backlog;
-  readonly #chunks = new Chunks();
+  /** Packets that are encoded but not written. */
+  readonly #output = new Output();
+  #gathered = 0;
+  #gathering: NodeJS.Timeout | undefined;
+  #lastWrite = 0;
   /** How to continue when there is room again, and how to leave. */
   #log: { resume(): void; detach(): void } | undefined;
   /** The file that is written; undefined between two files. */
@@ -187,6 +193,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
 
   /** Writes as much as the Writable takes; the rest waits. */
   #write(packets: PacketBatch): void {
+    const output = this.#output;
     for (let next = 0; next < packets.length; ) {
       if (this.#writable === undefined) this.#open();
       if (this.#outcome.done) return;
@@ -197,10 +204,13 @@ export class CaptureSink implements Consumer, Capture, LogSink {
       const left = (this.#rotation?.bytes ?? Number.POSITIVE_INFINITY) - this.#fileBytes;
       const only = this.#filePackets === 0;
       const force = only || left >= CHUNK;
-      const encoded = this.#format.encode(packets, next, Math.min(left, CHUNK), force, this.#chunks);
-      if (encoded.next === next) {
+      const before = output.length;
+      const first = next;
+      next = this.#format.encode(packets, first, Math.min(left, CHUNK), force, output);
+      if (next === first) {
         // The file is not ended before its Writable has kept up: otherwise any number of files could be written at
         // once.
+        this.#flush();
         if (this.#full) {
           this.#keep(packets, next);
           return;
@@ -208,11 +218,12 @@ export class CaptureSink implements Consumer, Capture, LogSink {
         this.#close();
         continue;
       }
-      this.packets += encoded.next - next;
-      this.#filePackets += encoded.next - next;
-      next = encoded.next;
-      this.#put(encoded);
+      this.#gathered += next - first;
+      this.#filePackets += next - first;
+      this.#fileBytes += output.length - before;
+      if (!output.forFile || output.length >= CHUNK) this.#flush();
     }
+    if (output.length > 0) this.#flushSoon();
   }
 
   #keep(batch: PacketBatch, from: number): void {
@@ -220,18 +231,34 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     this.#backlog.push(from === 0 ? packets : packets.slice(from));
   }
 
-  #put({ chunk, length }: Encoded): void {
-    this.#count(length);
-    if (!this.#chunks.write(this.#writable!, chunk, length)) this.#full = true;
+  /** A file that is written to now and then gets its packets at once. */
+  #flushSoon(): void {
+    if (this.#gathering !== undefined) return;
+    const wait = this.#lastWrite + GATHER_MILLISECONDS - performance.now();
+    if (wait <= 0) this.#flush();
+    else this.#gathering = setTimeout(() => this.#flush(), wait);
   }
 
-  #count(bytes: number): void {
-    this.bytes += bytes;
-    this.#fileBytes += bytes;
+  /** Writes what was gathered. */
+  #flush(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    const output = this.#output;
+    const writable = this.#writable;
+    if (writable === undefined || output.length === 0) return;
+    this.#lastWrite = performance.now();
+    this.packets += this.#gathered;
+    this.#gathered = 0;
+    this.bytes += output.length;
+    if (!output.flush(writable) && (!output.forFile || writable.writableLength >= FILE_QUEUE)) {
+      this.#full = true;
+      this.#log?.resume();
+    }
   }
 
   #begin(writable: Writable): void {
     this.#writable = writable;
+    this.#output.forFile = isFile(writable);
     this.#full = false;
     this.#fileBytes = 0;
     this.#filePackets = 0;
@@ -252,7 +279,8 @@ export class CaptureSink implements Consumer, Capture, LogSink {
       this.#timer.unref();
     }
     const header = this.#format.begin();
-    this.#count(header.length);
+    this.bytes += header.length;
+    this.#fileBytes += header.length;
     if (!writable.write(header)) this.#full = true;
   }
 
@@ -270,6 +298,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
 
   /** Ends the file; the next one is opened when there is a packet for it. */
   #close(): void {
+    this.#flush();
     clearTimeout(this.#timer);
     const writable = this.#writable!;
     this.#writable = undefined;
@@ -363,6 +392,9 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     if (this.#outcome.done) return;
     this.#outcome.settle({ error });
     clearTimeout(this.#timer);
+    clearTimeout(this.#gathering);
+    this.#output.length = 0;
+    this.#gathered = 0;
     this.#backlog.clear();
     this.#opening = false;
     this.#full = false;

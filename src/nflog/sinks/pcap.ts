@@ -1,6 +1,7 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { microsecondsAt } from '../attributes.ts';
 import type { PacketBatch } from '../batch.ts';
-import type { Chunk, Chunks } from './chunks.ts';
+import type { Output } from './output.ts';
 
 /* The pcap file format (draft-ietf-opsawg-pcap), in the byte order of this host, which its magic number tells. */
 
@@ -20,19 +21,10 @@ export interface CaptureFormat {
   /** The beginning of a file. */
   begin(): Uint8Array;
   /**
-   * Writes packets from `first` on into a chunk of their own: as many as fit `limit` bytes, but one at least if
-   * `force`.
+   * Writes packets from `first` on behind what `output` has: as many as fit `limit` bytes, but one at least if `force`. Returns the first
+   * that did not fit.
    */
-  encode(batch: PacketBatch, first: number, limit: number, force: boolean, chunks: Chunks): Encoded;
-}
-
-/** Packets in the form of a file. */
-export interface Encoded {
-  readonly chunk: Chunk;
-  /** So many bytes of the chunk. */
-  readonly length: number;
-  /** The first packet that did not fit. */
-  readonly next: number;
+  encode(batch: PacketBatch, first: number, limit: number, force: boolean, output: Output): number;
 }
 
 /** Packets unchanged, each with its time before it. Nothing is decoded. */
@@ -48,53 +40,65 @@ export class PcapFormat implements CaptureFormat {
     return header;
   }
 
-  encode(batch: PacketBatch, first: number, limit: number, force: boolean, chunks: Chunks): Encoded {
+  encode(batch: PacketBatch, first: number, limit: number, force: boolean, output: Output): number {
+    const { starts, ends } = batch.columns();
     let next = first;
     let size = 0;
     for (; next < batch.length; next++) {
-      const more = size + RECORD_HEADER + batch.end(next) - batch.start(next);
+      const more = size + RECORD_HEADER + ends[next]! - starts[next]!;
       if (more > limit && !(force && next === first)) break;
       size = more;
     }
-    const chunk = chunks.take(size);
-    for (let i = first, to = 0; i < next; ) {
-      const end = runFrom(batch, i, next);
-      to = copyRun(batch, i, end, chunk, to);
-      i = end;
-    }
-    return { chunk, length: size, next };
+    output.reserve(size);
+    for (let i = first; i < next; ) i = copyRun(batch, i, Math.min(next, batch.nextDatagram(i)), output);
+    return next;
   }
 }
 
 /**
- * The end of the run that begins at packet `first`: packets that stand one behind the other in memory, with the 16
- * bytes of their nlmsghdr between them. A record's header has 16 bytes too.
+ * Copies packets that stand one behind the other in memory, with the 16 bytes of their nlmsghdr between them, at once. A record's header has
+ * 16 bytes too, and is written over each nlmsghdr of the copy. Returns the first packet that stands elsewhere.
  */
-function runFrom(batch: PacketBatch, first: number, end: number): number {
-  const source = batch.source(first);
+function copyRun(batch: PacketBatch, first: number, end: number, output: Output): number {
+  const { starts, ends, stamps } = batch.columns();
+  const from = starts[first]!;
   let next = first + 1;
-  for (let at = batch.end(first); next < end; next++) {
-    if (batch.start(next) !== at + RECORD_HEADER || batch.source(next) !== source) break;
-    at = batch.end(next);
+  let last = ends[first]!;
+  while (next < end && starts[next] === last + RECORD_HEADER) last = ends[next++]!;
+  const { bytes, view } = batch.source(first);
+  const to = output.length - from;
+  output.bytes.set(bytes.subarray(from, last), to + from + RECORD_HEADER);
+  output.length = to + last + RECORD_HEADER;
+
+  const received = batch.received(first);
+  const receivedSeconds = Math.floor(received / 1_000_000);
+  const receivedRest = received - receivedSeconds * 1_000_000;
+  const { words } = output;
+  for (let i = first; i < next; i++) {
+    const start = starts[i]!;
+    const length = ends[i]! - start;
+    const stamp = stamps[i]!;
+    let seconds = receivedSeconds;
+    let rest = receivedRest;
+    if (stamp !== 0) {
+      const time = microsecondsAt(view, stamp);
+      seconds = Math.floor(time / 1_000_000);
+      rest = time - seconds * 1_000_000;
+    }
+    const header = to + start;
+    if ((header & 3) === 0) {
+      const at = header >> 2;
+      words[at] = seconds;
+      words[at + 1] = rest;
+      words[at + 2] = length;
+      words[at + 3] = length;
+    } else {
+      // A message before it has a length that is no multiple of four.
+      output.view.setUint32(header, seconds, HOST_IS_LITTLE_ENDIAN);
+      output.view.setUint32(header + 4, rest, HOST_IS_LITTLE_ENDIAN);
+      output.view.setUint32(header + 8, length, HOST_IS_LITTLE_ENDIAN);
+      output.view.setUint32(header + 12, length, HOST_IS_LITTLE_ENDIAN);
+    }
   }
   return next;
-}
-
-/** Copies a run at once, then writes a record's header over each nlmsghdr of the copy. */
-function copyRun(batch: PacketBatch, first: number, end: number, { bytes, view }: Chunk, to: number): number {
-  const from = batch.start(first);
-  const last = batch.end(end - 1);
-  bytes.set(batch.source(first).bytes.subarray(from, last), to + RECORD_HEADER);
-  for (let i = first; i < end; i++) {
-    const start = batch.start(i);
-    const length = batch.end(i) - start;
-    const time = batch.time(i);
-    const seconds = Math.floor(time / 1_000_000);
-    const header = to + start - from;
-    view.setUint32(header, seconds, HOST_IS_LITTLE_ENDIAN);
-    view.setUint32(header + 4, time - seconds * 1_000_000, HOST_IS_LITTLE_ENDIAN);
-    view.setUint32(header + 8, length, HOST_IS_LITTLE_ENDIAN);
-    view.setUint32(header + 12, length, HOST_IS_LITTLE_ENDIAN);
-  }
-  return to + RECORD_HEADER + last - from;
 }

@@ -9,7 +9,7 @@ import type { RecordField } from '../../../src/nflog/index.ts';
 import { NflogOperations } from '../../../src/nflog/operations.ts';
 import { Packet } from '../../../src/nflog/packet.ts';
 import { type LogSocket, PacketReader } from '../../../src/nflog/reader.ts';
-import { Chunks } from '../../../src/nflog/sinks/chunks.ts';
+import { Output } from '../../../src/nflog/sinks/output.ts';
 import { PcapFormat } from '../../../src/nflog/sinks/pcap.ts';
 import { PcapngFormat } from '../../../src/nflog/sinks/pcapng.ts';
 import { RecordSink } from '../../../src/nflog/sinks/records.ts';
@@ -190,9 +190,10 @@ class OutputTarget implements Target {
       const batch = PacketBatch.of(packets);
       sink.take(batch);
       for (const format of [new PcapFormat(), new PcapngFormat('web1')]) {
-        const { chunk, length, next } = format.encode(batch, 0, 1 << 20, true, new Chunks());
+        const output = new Output();
+        const next = format.encode(batch, 0, 1 << 20, true, output);
         if (next !== 2) throw new Error(`${next} of two packets were written`);
-        reading.add(chunk.bytes.subarray(0, length));
+        reading.add(output.bytes.subarray(0, output.length));
       }
     });
   }
