@@ -28,6 +28,9 @@ export const PARTS = {
   'nftables.handles': "where replies have the kernel's numbers of objects, by the kind of reply",
   'nftables.rules': 'the templates of rules, by the shapes of their statements',
   'testing.numbers': 'the last numbers of namespaces and descriptors that kernels in memory have given away',
+  'nftables.encoder': 'the rule that was written last, from which the next one is copied where they agree',
+  'nftables.repeated': 'the messages of the last eight tables and chains that were made',
+  'nftables.room': 'the memory that small transactions are encoded into, 16 KiB at a time',
   'iptables.extensions': 'the extensions of iptables by their words and protocols',
   'nft.paths': 'the paths of statements, as errors name them',
 } as const;

@@ -20,9 +20,13 @@ export class Writer {
   /** How many bytes were written. */
   length = 0;
 
-  constructor(capacity = 4096) {
-    this.bytes = new Uint8Array(capacity);
-    this.view = new DataView(this.bytes.buffer);
+  /**
+   * @param capacity bytes that can be written before the buffer grows
+   * @param bytes the first buffer, if it is not a new one
+   */
+  constructor(capacity = 4096, bytes: Uint8Array = new Uint8Array(capacity)) {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   /**

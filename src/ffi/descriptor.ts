@@ -8,6 +8,8 @@ export interface DescriptorOptions {
   closeOffThread?: boolean;
   /** Its description in the warning about a descriptor that was not closed. */
   what?: string;
+  /** The inode of its namespace, which stands behind the description. */
+  inode?: number;
 }
 
 /** The finaliser's record of a descriptor that is no longer reachable. */
@@ -15,6 +17,7 @@ interface Forgotten {
   readonly ffi: Ffi;
   readonly fd: number;
   readonly what: string;
+  readonly inode: number | undefined;
   readonly opener: string | undefined;
 }
 
@@ -50,16 +53,23 @@ function openerOf(): string | undefined {
 }
 
 /** Nobody has the number any more, so nobody else can close it; a watched one is held by its watch. */
-function collected({ ffi, fd, what, opener }: Forgotten): void {
+function collected({ ffi, fd, what, inode, opener }: Forgotten): void {
   thread.traced?.delete(fd);
   ffi.close(fd);
   const detail = opener ?? 'NODE_DEBUG=netsteer tells who opened it';
-  process.emitWarning(`${what} (descriptor ${fd}) was never closed; it is closed now that nothing refers to it`, {
-    type: 'NetsteerLeakWarning',
-    code: 'NETSTEER_LEAK',
-    detail,
-  });
+  process.emitWarning(
+    `${called(what, inode)} (descriptor ${fd}) was never closed; it is closed now that nothing refers to it`,
+    {
+      type: 'NetsteerLeakWarning',
+      code: 'NETSTEER_LEAK',
+      detail,
+    },
+  );
 }
+
+// Made when it is needed: turning the number into text costs as much as the rest of a small object.
+const called = (what: string, inode: number | undefined): string =>
+  inode === undefined ? what : `${what} in namespace ${inode}`;
 
 /**
  * The one owner of a file descriptor. It counts the calls in flight and closes the number when there are none: the system gives
@@ -69,6 +79,7 @@ export class Descriptor {
   readonly #ffi: Ffi;
   readonly #offThread: boolean;
   readonly #what: string;
+  readonly #inode: number | undefined;
   #fd: number;
   #calls = 0;
   #closed: PromiseWithResolvers | undefined;
@@ -78,10 +89,11 @@ export class Descriptor {
     this.#fd = fd;
     this.#offThread = options.closeOffThread ?? false;
     this.#what = options.what ?? 'a descriptor';
+    this.#inode = options.inode;
     const opener = openerOf();
     if (opener !== undefined) thread.traced?.set(fd, opener);
     thread.registry ??= new FinalizationRegistry(collected);
-    thread.registry.register(this, { ffi, fd, what: this.#what, opener }, this);
+    thread.registry.register(this, { ffi, fd, what: this.#what, inode: this.#inode, opener }, this);
   }
 
   get closed(): boolean {
@@ -90,7 +102,8 @@ export class Descriptor {
 
   /** The number, for a call that ends before anything else can run on this thread. Throws `ERR_CLOSED`. */
   get fd(): number {
-    if (this.#closed !== undefined) throw new StateError('ERR_CLOSED', `${this.#what} is closed: open another one`);
+    if (this.#closed !== undefined)
+      throw new StateError('ERR_CLOSED', `${called(this.#what, this.#inode)} is closed: open another one`);
     return this.#fd;
   }
 

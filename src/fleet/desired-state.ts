@@ -77,7 +77,7 @@ export class PreparedState {
     this.logging = at('logging', () => logging && new LogSet(logging));
     const nftables = [redirects, logging, transaction].some(each => each !== undefined);
     this.needs = { nftables, ipvs: virtualServers !== undefined };
-    this.ownsTable = transaction?.operations.some(ownsTable) ?? false;
+    this.ownsTable = transaction?.hasTable(isOwned) ?? false;
   }
 
   /** Asks which of the tables that the state needs are there. */
@@ -117,5 +117,4 @@ function at<T>(field: string, check: () => T): T {
   }
 }
 
-const ownsTable = ({ kind, subject }: Transaction['operations'][number]): boolean =>
-  kind === 'table' && (subject as { table: Table }).table.flags?.includes('owner') === true;
+const isOwned = ({ flags }: Partial<Table>): boolean => flags?.includes('owner') === true;

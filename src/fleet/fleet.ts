@@ -158,15 +158,17 @@ export class Fleet {
     readDrain(drain, ['drain']);
     // The signal ends only the waiting of a drain: a container that was begun is otherwise programmed to its end.
     const draining = drain === undefined ? {} : { drain, ...(signal !== undefined && { signal }) };
-    // If each container has its own state, its needs are known only when its turn comes.
+    // If each container has its own state, the next ones are taken to need what the last one has needed.
     const shared = typeof desired === 'function' ? undefined : new PreparedState(desired);
     const stateOf = shared === undefined ? statesOf(desired) : () => shared;
-    return this.#each(
-      containers,
-      options,
-      (session, container) => session.program(stateOf(container), { prune, force, connections, ...draining }),
-      shared?.needs,
-    );
+    let needs = shared?.needs;
+    const how = { prune, force, connections, ...draining };
+    const program = (session: FleetSession, container: Container) => {
+      const prepared = stateOf(container);
+      needs = prepared.needs;
+      return session.program(prepared, how);
+    };
+    return this.#each(containers, options, program, () => needs);
   }
 
   /**
@@ -248,7 +250,7 @@ export class Fleet {
     containers: Iterable<Container>,
     options: Omit<FleetApplyOptions, 'prune'>,
     work: (session: FleetSession, container: Container) => void | Promise<void>,
-    needs?: Needs,
+    needsNext?: () => Needs | undefined,
   ): Promise<FleetResult> {
     if (
       typeof (containers as Iterable<Container> | undefined)?.[Symbol.iterator] !== 'function' ||
@@ -276,7 +278,10 @@ export class Fleet {
     const worker = async () => {
       while (next < all.length && signal?.aborted !== true) {
         const index = next++;
-        if (needs !== undefined && index >= ahead) ahead = this.#sockets.openAhead(all, index, needs);
+        if (needsNext !== undefined && index >= ahead) {
+          const needs = needsNext();
+          if (needs !== undefined) ahead = this.#sockets.openAhead(all, index, needs);
+        }
         const outcome = this.#one(all[index]!, work);
         const settled = outcome instanceof Promise ? await outcome : outcome;
         outcomes[index] = settled;

@@ -5,7 +5,7 @@ import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, settingsOf } fro
 import { type ConnectionPolicy, StaleConnections } from '../container/redirects/connections.ts';
 import { REDIRECTS } from '../container/redirects/maps.ts';
 import { RedirectShapes, RedirectTable } from '../container/redirects/table.ts';
-import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
+import { type Exchange, type Operation, OVER, syncAndAsync } from '../netlink/index.ts';
 import { Disturbed } from '../netlink/retry.ts';
 import { Features } from '../nftables/features.ts';
 import { type Family, Transaction } from '../nftables/index.ts';
@@ -43,8 +43,9 @@ export class SessionRulesOperations {
   readonly #exchange: Exchange;
   readonly #shared: SharedRules;
   readonly #nft: NftablesOperations;
-  readonly #redirects: RedirectTable;
-  readonly #logging: LogTable;
+  // Made when they are needed: most containers are programmed once, and have none of our tables before.
+  #redirectTable: RedirectTable | undefined;
+  #logTable: LogTable | undefined;
   /** The digest of the state that was programmed last. */
   #settled: string | undefined;
   /** The generation at which all of that state was there. */
@@ -52,19 +53,38 @@ export class SessionRulesOperations {
 
   constructor(exchange: Exchange, shared = new SharedRules()) {
     this.#exchange = exchange;
-    exchange.budget.milliseconds = shared.turnMilliseconds;
+    exchange.turnMilliseconds = shared.turnMilliseconds;
     this.#shared = shared;
     this.#nft = new NftablesOperations(exchange, shared.features);
-    this.#redirects = new RedirectTable(exchange, this.#nft, shared.shapes);
-    this.#logging = new LogTable(exchange, this.#nft);
+  }
+
+  get #redirects(): RedirectTable {
+    this.#redirectTable ??= new RedirectTable(this.#exchange, this.#nft, this.#shared.shapes);
+    return this.#redirectTable;
+  }
+
+  get #logging(): LogTable {
+    this.#logTable ??= new LogTable(this.#exchange, this.#nft);
+    return this.#logTable;
   }
 
   /** Programs redirects, log rules and the transaction. IPVS has its own socket. */
-  *program(prepared: PreparedState, force = false, connections?: ConnectionPolicy): Operation<void> {
+  program(prepared: PreparedState, force = false, connections?: ConnectionPolicy): Operation<void> {
     const { redirects, logging } = prepared;
     const { transaction } = prepared.state;
     if (redirects !== undefined || logging !== undefined)
-      yield* retryWhileMoved(() => this.#programOnce(prepared, force, prepared.connections ?? connections));
+      return this.#programTables(prepared, force, prepared.connections ?? connections);
+    return transaction === undefined ? OVER : this.#committed(transaction);
+  }
+
+  #committed(transaction: Transaction): Operation<void> {
+    const committing = this.#nft.commit(transaction);
+    return committing === OVER ? OVER : withoutResult(committing);
+  }
+
+  *#programTables(prepared: PreparedState, force: boolean, connections?: ConnectionPolicy): Operation<void> {
+    yield* retryWhileMoved(() => this.#programOnce(prepared, force, connections));
+    const { transaction } = prepared.state;
     if (transaction !== undefined) yield* this.#nft.commit(transaction);
   }
 
@@ -155,6 +175,10 @@ export class SessionRulesOperations {
       )
       .map(({ subject }) => subject);
   }
+}
+
+function* withoutResult(operation: Operation<unknown>): Operation<void> {
+  yield* operation;
 }
 
 /** The packet rules of one container, as a fleet programs them. */

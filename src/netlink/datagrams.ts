@@ -1,12 +1,12 @@
-import { type Source, sourceOf } from '../codec/index.ts';
+import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
 import { offThread } from '../ffi/index.ts';
-import { NLMSG_ERROR, NLMSG_NOOP } from '../linux/netlink.ts';
+import { NLMSG_ERROR, NLMSG_HDRLEN, NLMSG_NOOP } from '../linux/netlink.ts';
 import type { Observer } from '../observe.ts';
 import { ofThread } from '../thread.ts';
 import { type Ack, readAck } from './ack.ts';
 import { EventLoopBudget } from './event-loop-budget.ts';
-import { type Message, messagesIn } from './message.ts';
+import { type Message, messageAt } from './message.ts';
 import type { Operation } from './operation.ts';
 import { type GatheringTransport, LOST, NOTHING, type Transport } from './transport.ts';
 
@@ -20,6 +20,11 @@ export function receiveBuffer(): Source {
   thread.buffer ??= sourceOf(new Uint8Array(RECEIVE_BUFFER));
   return thread.buffer;
 }
+
+/** An acknowledgement without attributes: its header, the error, and the header of the request. */
+const ACK_LENGTH = 2 * NLMSG_HDRLEN + 4;
+/** In `struct nlmsghdr`. */
+const [TYPE_OFFSET, SEQUENCE_OFFSET] = [4, 8];
 
 /** Whose datagrams they are. */
 export interface Requester {
@@ -37,6 +42,8 @@ export class Datagrams {
   unread = false;
   /** Ends the trace of the request under way. */
   #answered: ((error?: unknown) => void) | undefined;
+  /** What the socket has said to a receive whose datagram was not looked at yet; undefined is none. It is in the buffer of this thread. */
+  #received: number | undefined;
 
   constructor(requester: Requester) {
     this.#requester = requester;
@@ -45,6 +52,45 @@ export class Datagrams {
   /** Whether somebody looks at the request under way. */
   get traced(): boolean {
     return this.#answered !== undefined;
+  }
+
+  /** Whether a datagram of this length is sent from this thread. */
+  staysHere(length: number): boolean {
+    return !this.#requester.heavy && length <= offThread.bytes;
+  }
+
+  /** As `send`, from this thread. */
+  sendNow(bytes: Uint8Array, length: number, messages: number, replies = messages): void {
+    this.#prepare(length, messages, replies);
+    try {
+      this.#checkSent(this.#requester.transport.send(bytes, length));
+    } catch (error) {
+      this.settle(error);
+      throw error;
+    }
+  }
+
+  /**
+   * Reads one datagram of the answers. True if it is the acknowledgement of the message `last` and nothing else, which ends the trace. Otherwise `readAll`
+   * begins with it.
+   */
+  acknowledged(last: number): boolean {
+    const buffer = receiveBuffer();
+    const received = this.#requester.transport.receive(buffer.bytes);
+    const { view } = buffer;
+    const isIt =
+      received === ACK_LENGTH &&
+      view.getUint32(0, HOST_IS_LITTLE_ENDIAN) === ACK_LENGTH &&
+      view.getUint16(TYPE_OFFSET, HOST_IS_LITTLE_ENDIAN) === NLMSG_ERROR &&
+      view.getUint32(SEQUENCE_OFFSET, HOST_IS_LITTLE_ENDIAN) === last &&
+      view.getInt32(NLMSG_HDRLEN, HOST_IS_LITTLE_ENDIAN) === 0;
+    if (isIt) {
+      this.unread = false;
+      this.settle();
+    } else {
+      this.#received = received;
+    }
+    return isIt;
   }
 
   /** See Exchange.send. */
@@ -102,6 +148,7 @@ export class Datagrams {
       }
     }
     this.unread = true;
+    this.#received = undefined;
     const { observer, transport, subsystem, operation } = this.#requester;
     this.#answered = observer.idle
       ? undefined
@@ -121,7 +168,9 @@ export class Datagrams {
   }
 
   #receive(buffer: Source): number {
-    return this.received(this.#requester.transport.receive(buffer.bytes), buffer);
+    const received = this.#received ?? this.#requester.transport.receive(buffer.bytes);
+    this.#received = undefined;
+    return this.received(received, buffer);
   }
 
   /** The length of what was received. @throws StateError answers were lost or cut, NetlinkError what else the socket says */
@@ -158,7 +207,9 @@ export class Datagrams {
       const length = this.#receive(buffer);
       if (length === NOTHING)
         throw new StateError('ERR_NO_REPLY', `${this.#requester.operation}: the kernel did not acknowledge`);
-      for (const message of messagesIn(buffer, 0, length)) {
+      for (let at = 0; at < length; ) {
+        const message = messageAt(buffer, at, length);
+        at = message.next;
         if (message.type === NLMSG_ERROR && message.sequence === last) return readAck(message);
         const mine = (message.sequence - first) >>> 0 <= (last - first) >>> 0;
         if (mine && message.type !== NLMSG_NOOP) visit?.(message);
@@ -184,7 +235,9 @@ export class Datagrams {
         this.unread = false;
         return lost ? 'lost' : 'drained';
       }
-      for (const message of messagesIn(buffer, 0, received)) {
+      for (let at = 0; at < received; ) {
+        const message = messageAt(buffer, at, received);
+        at = message.next;
         if (!visit(message)) continue;
         this.unread = false;
         return 'done';

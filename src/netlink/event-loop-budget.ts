@@ -16,19 +16,24 @@ const DONE = Promise.resolve(0);
  */
 export class EventLoopBudget implements Step {
   readonly abortable: boolean;
-  /** The same step behind a part of which nobody knows how long it took: it always looks at the clock. */
-  readonly measured: Step;
   /** How long the event loop may be held between two rests. */
   milliseconds: number;
   #rested = 0;
   #steps = 0;
   #resting: Promise<number> | undefined;
+  #measured: Step | undefined;
 
   /** `abortable` is false between two sends that belong together: a signal cannot stop the second one any more. */
   constructor({ milliseconds = DEFAULT_MILLISECONDS, abortable = true } = {}) {
     this.milliseconds = milliseconds;
     this.abortable = abortable;
-    this.measured = { abortable, now: () => 0, away: () => (this.spent ? this.rest() : DONE) };
+  }
+
+  /** The same step behind a part of which nobody knows how long it took: it always looks at the clock. */
+  get measured(): Step {
+    const { abortable } = this;
+    this.#measured ??= { abortable, now: () => 0, away: () => (this.spent ? this.rest() : DONE) };
+    return this.#measured;
   }
 
   /** Whether the last rest is longer ago than the event loop may be held. */

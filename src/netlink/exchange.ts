@@ -42,16 +42,17 @@ export class Exchange implements Requester {
   readonly observer: Observer;
   /** Whether it is open, for all handles that are made on it. */
   readonly lifetime: Lifetime;
-  /** Yielded between two parts of an operation. */
-  readonly budget = new EventLoopBudget();
-  /** How long requests are encoded before the event loop has a turn. */
-  readonly sendingBudget = new EventLoopBudget({ abortable: false });
+  /** How many milliseconds the event loop may be held between two parts of an operation; undefined is the default of EventLoopBudget. */
+  turnMilliseconds: number | undefined;
   /** The operation under way: 'ipvs.addService'. */
   operation = '';
   /** The next request keeps the kernel busy, however short it is: it is sent off this thread. */
   heavy = false;
   readonly #datagrams = new Datagrams(this);
   readonly #hint: RequestInfo['hint'];
+  // Most exchanges of a large fleet never rest.
+  #budget: EventLoopBudget | undefined;
+  #sendingBudget: EventLoopBudget | undefined;
   /** Made by the first request that is written here: handles that only send what others have encoded need none. */
   #writer: Writer | undefined;
   #sequence = 0;
@@ -71,6 +72,19 @@ export class Exchange implements Requester {
     this.lifetime = new Lifetime(transport, subsystem);
   }
 
+  /** Yielded between two parts of an operation. */
+  get budget(): EventLoopBudget {
+    const { turnMilliseconds: milliseconds } = this;
+    this.#budget ??= new EventLoopBudget(milliseconds === undefined ? {} : { milliseconds });
+    return this.#budget;
+  }
+
+  /** How long requests are encoded before the event loop has a turn. */
+  get sendingBudget(): EventLoopBudget {
+    this.#sendingBudget ??= new EventLoopBudget({ abortable: false });
+    return this.#sendingBudget;
+  }
+
   /**
    * One request that the kernel acknowledges; what it answers besides goes to `visit`.
    * @param call the request
@@ -83,7 +97,8 @@ export class Exchange implements Requester {
   *request(call: Call, visit?: (message: Message) => void): Operation<void> {
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_ACK);
-    yield* this.#datagrams.send(writer.bytes, writer.length, 1);
+    if (this.#datagrams.staysHere(writer.length)) this.#datagrams.sendNow(writer.bytes, writer.length, 1);
+    else yield* this.#datagrams.send(writer.bytes, writer.length, 1);
     try {
       const ack = this.#datagrams.readUntil(sequence, sequence, visit);
       this.#datagrams.unread = false;
@@ -309,6 +324,28 @@ export class Exchange implements Requester {
     } else {
       yield* this.#datagrams.send(parts.length > 1 ? joined(parts) : parts[0]!, length, messages, replies);
     }
+    return yield* this.answers(visit);
+  }
+
+  /**
+   * As `transact`, for one that is short enough for this thread, without an operation. Returns true if the kernel has acknowledged the
+   * message with the number `last` and has said nothing else. Otherwise `answers` reads what it has said.
+   * @internal
+   */
+  transactNow(bytes: Uint8Array, messages: number, last: number): boolean {
+    const datagrams = this.#datagrams;
+    if (datagrams.unread) datagrams.drain();
+    datagrams.sendNow(bytes, bytes.length, messages);
+    return datagrams.acknowledged(last);
+  }
+
+  /** Whether a datagram of this length is sent from this thread. @internal */
+  staysHere(length: number): boolean {
+    return this.#datagrams.staysHere(length);
+  }
+
+  /** The answers to what was sent last: see `transact`. @internal */
+  *answers(visit: (message: Message) => boolean): Operation<'done' | 'drained' | 'lost'> {
     let refused: NetlinkError | undefined;
     try {
       const result = yield* this.#datagrams.readAll(message => {

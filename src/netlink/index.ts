@@ -57,7 +57,7 @@ export { type Handle, type Promised, type Synchronous, syncAndAsync } from './ha
 export { closedError, type Lifetime } from './lifetime.ts';
 export * from './message.ts';
 export * from './nfnetlink.ts';
-export type { Operation, Step } from './operation.ts';
+export { type Operation, OVER, type Step } from './operation.ts';
 export { OptionSocket } from './option-socket.ts';
 export { NetlinkSocket, type NetlinkSocketOptions } from './socket.ts';
 export type { Transport } from './transport.ts';

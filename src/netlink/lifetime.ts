@@ -73,21 +73,33 @@ export class OperationQueue {
   }
 }
 
-/** The queues in use on this thread, counted by the handles that hold them. */
-const queues = ofThread('netlink.queues', new Map<string, { queue: OperationQueue; handles: number }>());
+interface SharedQueue {
+  readonly queue: OperationQueue;
+  /** How many handles hold it. */
+  handles: number;
+}
+
+/** The queues in use on this thread, by subsystem and then by namespace. */
+const queues = ofThread('netlink.queues', new Map<string, Map<number, SharedQueue>>());
 
 export function acquireQueue(netnsInode: number, subsystem: string): OperationQueue {
-  const key = `${subsystem}@${netnsInode}`;
-  const entry = queues.get(key) ?? { queue: new OperationQueue(), handles: 0 };
-  entry.handles++;
-  queues.set(key, entry);
-  return entry.queue;
+  // Not one map by both: the inode as text would cost more than the queue.
+  const ofSubsystem = queues.get(subsystem) ?? new Map<number, SharedQueue>();
+  const known = ofSubsystem.get(netnsInode);
+  if (known !== undefined) {
+    known.handles++;
+    return known.queue;
+  }
+  const queue = new OperationQueue();
+  ofSubsystem.set(netnsInode, { queue, handles: 1 });
+  queues.set(subsystem, ofSubsystem);
+  return queue;
 }
 
 export function releaseQueue(netnsInode: number, subsystem: string): void {
-  const key = `${subsystem}@${netnsInode}`;
-  const entry = queues.get(key);
-  if (entry !== undefined && --entry.handles === 0) queues.delete(key);
+  const ofSubsystem = queues.get(subsystem);
+  const entry = ofSubsystem?.get(netnsInode);
+  if (entry !== undefined && --entry.handles === 0) ofSubsystem!.delete(netnsInode);
 }
 
 /** A thing that is closed with the handle, such as a monitor, which has a socket of its own. */

@@ -19,6 +19,14 @@ export interface Step {
  */
 export type Operation<T> = Generator<Step, T, number>;
 
+/** An operation that was over before it was returned, and has no result: a short one need not make a generator. */
+export const OVER: Operation<undefined> = /* @__PURE__ */ over();
+
+function* over(): Operation<undefined> {
+  yield* [];
+  return undefined;
+}
+
 /** On this thread nothing else runs meanwhile; a signal that is aborted all the same (by a callback of the operation) acts as below. */
 export function runNow<T>(operation: Operation<T>, signal?: AbortSignal): T {
   let state = operation.next();

@@ -22,7 +22,7 @@ export class OptionSocket {
     // A UDP socket needs no privilege to open, a raw one does.
     const fd = openInside(netns, () => backend.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (fd < 0) throw refused(fd, 'socket');
-    this.#descriptor = new Descriptor(backend, fd, { what: `a socket in namespace ${netns.inode}` });
+    this.#descriptor = new Descriptor(backend, fd, { what: 'a socket', inode: netns.inode });
   }
 
   /** Whether it is closed. */

@@ -69,7 +69,8 @@ export class NetlinkSocket implements GatheringTransport {
     if (fd < 0) throw refused(fd, 'socket');
     this.#descriptor = new Descriptor(this.#ffi, fd, {
       closeOffThread: options.protocol === NETLINK_NETFILTER,
-      what: `a netlink socket in namespace ${netns.inode}`,
+      what: 'a netlink socket',
+      inode: netns.inode,
     });
     try {
       // It gives the socket a port, too (netlink_connect binds what is not bound).

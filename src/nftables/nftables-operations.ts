@@ -34,7 +34,7 @@ import type { Transaction } from './write/transaction.ts';
 export class NftablesOperations {
   readonly #exchange: Exchange;
   readonly #features: Features;
-  readonly #memory = new RangeMemory();
+  readonly #knowledge = { memory: new RangeMemory() };
   readonly #planner = new Planner();
 
   /** What is known of the kernel may be shared by those that ask the same one. */
@@ -54,7 +54,7 @@ export class NftablesOperations {
    * @throws StateError ERR_TRANSACTION_TOO_LARGE without CAP_NET_ADMIN in the initial user namespace: above twice net.core.wmem_max
    */
   commit(transaction: Transaction, options?: CommitOptions): Operation<CommitResult | undefined> {
-    return commit(this.#exchange, this.#features, transaction, options, { memory: this.#memory });
+    return commit(this.#exchange, this.#features, transaction, options, this.#knowledge);
   }
 
   /**
@@ -72,7 +72,7 @@ export class NftablesOperations {
     options?: TextOptions,
   ): Operation<CommitResult | RulesetJson | undefined> {
     if (typeof document === 'string')
-      return yield* applyText(this.#exchange, this.#features, { memory: this.#memory }, document, options);
+      return yield* applyText(this.#exchange, this.#features, this.#knowledge, document, options);
     const queries = queriesIn(document);
     if (queries !== undefined) return yield* queryReply(this.#exchange, queries);
     return yield* this.#change(document as NftDocument, options);
@@ -81,7 +81,7 @@ export class NftablesOperations {
   *#change(document: NftDocument, options?: CommitOptions): Operation<CommitResult | undefined> {
     const compiled = compileDocument(document);
     try {
-      return yield* commit(this.#exchange, this.#features, compiled.transaction, options, { memory: this.#memory });
+      return yield* commit(this.#exchange, this.#features, compiled.transaction, options, this.#knowledge);
     } catch (error) {
       throw asRefusalOf(compiled, error, document);
     }

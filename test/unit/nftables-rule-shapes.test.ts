@@ -25,7 +25,7 @@ const source = { names: new Names({ readFile: () => undefined }) };
 /** How many of these rules are copies of a template. */
 function copies(rules: readonly Statement[][], family: Family = 'ip'): number {
   const shapes = new RuleShapes();
-  return rules.filter(statements => shapes.find(statements, { family, version: '1.1.6', source }) !== undefined).length;
+  return rules.filter(statements => shapes.find(statements, family, '1.1.6', source) !== undefined).length;
 }
 
 const COUNT = 10;

@@ -10,28 +10,30 @@ const MAX_GENERATION = 0xffffffff;
  */
 export class RangeMemory {
   #generation = 0;
-  readonly #sets = new Map<string, RangeSet>();
+  /** Undefined is none: nearly all handles never have one. */
+  #sets: Map<string, RangeSet> | undefined;
 
   /** The set is the caller's from now on, to change. */
   take(generation: number, key: string): RangeSet | undefined {
-    if (generation !== this.#generation) this.#sets.clear();
-    const set = this.#sets.get(key);
-    this.#sets.delete(key);
+    if (generation !== this.#generation) this.#sets = undefined;
+    const set = this.#sets?.get(key);
+    this.#sets?.delete(key);
     return set;
   }
 
   /** After a commit that was bound to `generation`: what it changed made the next one. */
   keep(generation: number, sets: ReadonlyMap<string, RangeSet>): void {
-    this.#sets.clear();
+    const kept = new Map<string, RangeSet>();
     let room = MOST_RANGES;
     let changed = false;
     for (const [key, set] of sets) {
       changed ||= set.changed;
       if (!set.lasts || set.size > room) continue;
       room -= set.size;
-      this.#sets.set(key, set);
+      kept.set(key, set);
     }
     this.#generation = changed ? (generation === MAX_GENERATION ? 1 : generation + 1) : generation;
-    for (const set of this.#sets.values()) set.changed = false;
+    for (const set of kept.values()) set.changed = false;
+    this.#sets = kept;
   }
 }

@@ -2,7 +2,7 @@ import { StateError } from '../../errors.ts';
 import { NLMSG_ERROR } from '../../linux/netlink.ts';
 import { type Exchange, type Message, type Operation, readAck } from '../../netlink/index.ts';
 import type { Features } from '../features.ts';
-import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, partsOf } from './encoded.ts';
+import { boundBytes, type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, partsOf } from './encoded.ts';
 import type { Refused } from './failure.ts';
 
 /** Takes the objects that the kernel sends back after a commit. */
@@ -18,11 +18,34 @@ interface CarryOutOptions {
   readonly generation: number | undefined;
   readonly dryRun: boolean | undefined;
   readonly echo?: Echoes | undefined;
+  /** It was sent already: see `carryOutNow`. */
+  readonly isSent?: boolean;
 }
 
 /** A reply has the length of its message and of the fields that the kernel adds. The kernel charges it by pages. */
 const ECHO_CHARGE = 3;
 const KIBIBYTE = 1024;
+
+/** What becomes of a transaction that was sent by `carryOutNow`. */
+export type SentNow = 'done' | 'answered' | 'unsent';
+
+/**
+ * Sends a transaction whose end the kernel acknowledges, without an operation. `done`: it is committed. `answered`: it was sent, and
+ * `carryOut` reads the answers. `unsent`: it is too long for this thread.
+ */
+export function carryOutNow(
+  exchange: Exchange,
+  features: Features,
+  encoded: EncodedTransaction,
+  generation: number | undefined,
+): SentNow {
+  const { messages } = encoded;
+  if (features.acknowledgesEnd !== true || messages.length === 0 || !exchange.staysHere(encoded.length))
+    return 'unsent';
+  const bytes = boundBytes(encoded, generation);
+  const end = FIRST_SEQUENCE + messages.length;
+  return exchange.transactNow(bytes, messages.length + 2, end) ? 'done' : 'answered';
+}
 
 /**
  * Sends a transaction and reads what the kernel says of it: the messages that it has refused, and whether answers were lost.
@@ -32,18 +55,10 @@ export function* carryOut(
   exchange: Exchange,
   features: Features,
   encoded: EncodedTransaction,
-  { generation, dryRun, echo }: CarryOutOptions,
+  { generation, dryRun, echo, isSent = false }: CarryOutOptions,
 ): Operation<{ refused: Refused[]; lost: boolean }> {
   const { messages } = encoded;
   const end = FIRST_SEQUENCE + messages.length;
-  const first = messages.at(0)?.start;
-  const parts = partsOf(encoded, {
-    generation,
-    dryRun,
-    // The kernel tells the generation where the first message of the batch asks for its echo.
-    echo: echo && (message => message.start === first || echo.wants(message)),
-    acknowledgeLast: dryRun === true || features.acknowledgesEnd !== true || messages.length === 0,
-  });
   const refused: Refused[] = [];
   let acknowledged = false;
   let ended = false;
@@ -58,9 +73,23 @@ export function* carryOut(
     ended = message.sequence === end && ack.errno === 0;
     return ended;
   };
-  let replies = messages.length + 2;
-  if (echo) replies += Math.ceil((ECHO_CHARGE * encoded.length) / KIBIBYTE);
-  const lost = (yield* exchange.transact(parts, messages.length + 2, visit, replies)) === 'lost';
+  let result: 'done' | 'drained' | 'lost';
+  if (isSent) {
+    result = yield* exchange.answers(visit);
+  } else {
+    const first = messages.at(0)?.start;
+    const parts = partsOf(encoded, {
+      generation,
+      dryRun,
+      // The kernel tells the generation where the first message of the batch asks for its echo.
+      echo: echo && (message => message.start === first || echo.wants(message)),
+      acknowledgeLast: dryRun === true || features.acknowledgesEnd !== true || messages.length === 0,
+    });
+    let replies = messages.length + 2;
+    if (echo) replies += Math.ceil((ECHO_CHARGE * encoded.length) / KIBIBYTE);
+    result = yield* exchange.transact(parts, messages.length + 2, visit, replies);
+  }
+  const lost = result === 'lost';
   if (refused.length > 0) return { refused, lost };
   // Errors come before all other replies: where replies are missing and none of the others is an error, nothing has failed.
   if (lost && echo?.begun !== true)

@@ -1,6 +1,6 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../../codec/index.ts';
 import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../../errors.ts';
-import { type Exchange, type Message, nfgenmsg, type Operation } from '../../netlink/index.ts';
+import { type Exchange, type Message, nfgenmsg, type Operation, OVER } from '../../netlink/index.ts';
 import { Disturbed, isMoved, retry } from '../../netlink/retry.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { generationTable } from '../../nf_tables/generation.ts';
@@ -9,7 +9,7 @@ import type { Features } from '../features.ts';
 import { completed, handleIn } from '../read/lookup.ts';
 import type { Knowledge } from '../read/set-reader.ts';
 import { readGeneration, requestFor } from '../request.ts';
-import { carryOut, type Echoes } from './carry-out.ts';
+import { carryOut, carryOutNow, type Echoes } from './carry-out.ts';
 import { type EncodedMessage, type EncodedTransaction, messageOf, without } from './encoded.ts';
 import { type Fields, OBJECT_KINDS, type ObjectKind } from './new-objects.ts';
 import { refusedError } from './refused.ts';
@@ -110,14 +110,34 @@ export interface CommitResult {
   handles: (bigint | undefined)[];
 }
 
-/** Carries out a transaction: see NftablesOperations.commit. */
-export function* commit(
+/**
+ * Carries out a transaction: see NftablesOperations.commit. A short one that needs nothing to be read, as nearly all are, is carried out before this
+ * returns: thousands of containers get one each, and an operation of generators costs as much as encoding it.
+ */
+export function commit(
   exchange: Exchange,
   features: Features,
   transaction: Transaction,
   options: CommitOptions = {},
   knowledge: Knowledge = {},
 ): Operation<CommitResult | undefined> {
+  check(transaction, options);
+  const { generation, dryRun, echo } = options;
+  const encoded = transaction.encode();
+  const { unresolved, destroys } = encoded;
+  if (dryRun || echo || transaction.destroys || unresolved.length > 0 || destroys.length > 0)
+    return commitWhole(exchange, features, transaction, options, knowledge);
+  switch (carryOutNow(exchange, features, encoded, generation)) {
+    case 'done':
+      return OVER;
+    case 'answered':
+      return send(exchange, features, transaction, encoded, options, true);
+    default:
+      return send(exchange, features, transaction, encoded, options);
+  }
+}
+
+function check(transaction: Transaction, options: CommitOptions): void {
   if (!(transaction instanceof Transaction))
     throw typeError(
       [],
@@ -128,6 +148,16 @@ export function* commit(
   const { generation, dryRun, echo } = options;
   if (generation !== undefined) checkInteger(generation, ['generation'], 0, 0xffffffff);
   if (echo && dryRun) throw rangeError(['echo'], 'false with dryRun: nothing is made that could have a handle', echo);
+}
+
+function* commitWhole(
+  exchange: Exchange,
+  features: Features,
+  transaction: Transaction,
+  options: CommitOptions,
+  knowledge: Knowledge,
+): Operation<CommitResult | undefined> {
+  const { generation } = options;
   const whole = transaction.encode();
   if (!transaction.destroys) return yield* commitEncoded(exchange, features, transaction, whole, options, knowledge);
   return yield* retry(
@@ -182,9 +212,11 @@ function* send(
   transaction: Transaction,
   encoded: EncodedTransaction,
   { generation, dryRun, echo }: Options,
+  isSent = false,
 ): Operation<CommitResult | undefined> {
   const echoed = echo ? new Echo(transaction, encoded) : undefined;
-  const { refused, lost } = yield* carryOut(exchange, features, encoded, { generation, dryRun, echo: echoed });
+  const how = { generation, dryRun, echo: echoed, isSent };
+  const { refused, lost } = yield* carryOut(exchange, features, encoded, how);
   if (refused.length > 0) throw yield* refusedError(exchange, transaction, encoded, refused, { dryRun });
   return echoed === undefined ? undefined : yield* echoed.result(exchange, lost);
 }

@@ -2,6 +2,7 @@ import type { NftSet } from '../../nf_tables/set.ts';
 import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { Names } from '../../nft/names.ts';
 import type { ElementShape } from '../../nft/set-types.ts';
+import { ofThread } from '../../thread.ts';
 import type { Interfaces } from '../interfaces.ts';
 import type { RangeChange } from '../ranges/range-set.ts';
 import { RangedSets } from '../ranges/ranged-sets.ts';
@@ -42,9 +43,10 @@ interface Shared {
   shapes: Map<string, ElementShape> | undefined;
   sets: Map<string, NftSet> | undefined;
   names: Names | undefined;
-  rules: RuleEncoder | undefined;
   ranged: RangedSets | undefined;
 }
+
+const thread = ofThread('nftables.encoder', { rules: undefined as RuleEncoder | undefined });
 
 /** What encoding an operation needs besides its object. */
 export class EncodeContext {
@@ -115,9 +117,10 @@ export class EncodeContext {
     return this.#shared.names;
   }
 
+  /** The encoder of this thread, which knows the rule that was written last, if it was one of another transaction, too. */
   get rules(): RuleEncoder {
-    this.#shared.rules ??= new RuleEncoder(XT_LAYOUTS);
-    return this.#shared.rules;
+    thread.rules ??= new RuleEncoder(XT_LAYOUTS);
+    return thread.rules;
   }
 
   /** The sets with ranges of this transaction. */
@@ -134,6 +137,5 @@ const nothing = (): Shared => ({
   shapes: undefined,
   sets: undefined,
   names: undefined,
-  rules: undefined,
   ranged: undefined,
 });

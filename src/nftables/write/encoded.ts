@@ -15,6 +15,7 @@ import {
 } from '../../netlink/index.ts';
 import { MESSAGES, type MessageName } from '../../nf_tables/message.ts';
 import type { SourceMap } from '../../nft/compile/compile.ts';
+import { ofThread } from '../../thread.ts';
 
 /** Where one message of a transaction stands, and which operation it belongs to. */
 export interface EncodedMessage {
@@ -67,10 +68,12 @@ export class EncodedTransaction implements Contents {
   readonly destroys: readonly EncodedMessage[];
   readonly last: EncodedMessage | undefined;
   #chunks: readonly Uint8Array[];
+  /** A copy whose begin has an attribute for the generation. */
+  #bound: Writer | undefined;
 
   constructor(chunks: readonly Uint8Array[], { end, messages, origins, unresolved, destroys, last }: Contents) {
     this.#chunks = chunks;
-    this.length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    this.length = lengthOf(chunks);
     this.end = end;
     this.messages = messages;
     this.origins = origins;
@@ -89,6 +92,20 @@ export class EncodedTransaction implements Contents {
     return this.#chunks[0]!;
   }
 
+  /** The bytes with the generation that the ruleset must still have. They are valid until the next call. */
+  boundTo(generation: number): Uint8Array {
+    if (this.#bound === undefined) {
+      const { bytes } = this;
+      const writer = new Writer(bytes.length + GENERATION_LENGTH);
+      writer.raw(batchBegin(generation, false));
+      writer.raw(bytes.subarray(BATCH_MARKER));
+      this.#bound = writer;
+    }
+    const { view, bytes } = this.#bound;
+    view.setUint32(GENERATION_OFFSET, generation, false);
+    return bytes;
+  }
+
   /** Those of one message, which is never on two chunks. */
   bytesOf({ start, end }: EncodedMessage): Uint8Array {
     let base = 0;
@@ -100,19 +117,57 @@ export class EncodedTransaction implements Contents {
   }
 }
 
+function lengthOf(chunks: readonly Uint8Array[]): number {
+  let length = 0;
+  for (let i = 0; i < chunks.length; i++) length += chunks[i]!.length;
+  return length;
+}
+
 /** The batch's begin has the number before it. */
 export const FIRST_SEQUENCE = 2;
 /** A begin or end without attributes: nlmsghdr and nfgenmsg. */
 const BATCH_MARKER = 20;
+/** The attribute of the begin that holds the generation, and where its value stands. */
+const GENERATION_LENGTH = 8;
+const GENERATION_OFFSET = BATCH_MARKER + 4;
 /**
  * A chunk is left when it is full but for this reserve, which most operations need less of. Large buffers that grow by doubling cost more than
  * what is written into them: fresh memory at each step, and a collection of all garbage where V8 sees many megabytes come.
  */
 const CHUNK = 1024 * 1024;
 const RESERVE = 16 * 1024;
+/** A transaction for one container is shorter than this. */
+const SMALL = 4 * 1024;
+/** Small transactions are encoded into shared buffers of this size: a buffer for each would cost more than what is written into it. */
+const ROOM = 16 * 1024;
+const ALIGNMENT = 8;
+
+/** The shared buffer, and how much of it is taken. */
+const room = ofThread('nftables.room', { buffer: undefined as ArrayBuffer | undefined, taken: 0 });
+
+/** A part of the shared buffer, which may hold old bytes. */
+function takeRoom(): Uint8Array {
+  if (room.buffer === undefined || room.taken + SMALL > ROOM) {
+    room.buffer = new ArrayBuffer(ROOM);
+    room.taken = 0;
+  }
+  const part = new Uint8Array(room.buffer, room.taken, SMALL);
+  room.taken += SMALL;
+  return part;
+}
+
+/** Gives back the room behind the first `length` bytes of the part that was taken last. */
+function returnRoom({ buffer, byteOffset }: Uint8Array, length: number): void {
+  if (buffer === room.buffer && byteOffset + SMALL === room.taken)
+    room.taken = byteOffset + ((length + ALIGNMENT - 1) & -ALIGNMENT);
+}
+
 /** In `struct nlmsghdr`. */
 const FLAGS_OFFSET = 6;
 const SEQUENCE_OFFSET = 8;
+
+/** How many numbers a list has of each message. */
+const NUMBERS = 3;
 
 /**
  * Messages one behind the other, and what each of them belongs to: in columns, since there may be very many, and they are read only when one
@@ -125,33 +180,40 @@ export class MessageList implements Messages {
   /** Bytes on the chunks that are full. */
   #before = 0;
   readonly #first: number;
-  readonly #starts: number[] = [];
-  readonly #operations: number[] = [];
   readonly #names: MessageName[] = [];
-  readonly #families: number[] = [];
+  /** Three of each message: where it starts, its operation, its family. */
+  readonly #numbers: number[] = [];
   /** Only of the messages that have one. */
-  readonly #translations: EncodedMessage['translate'][] = [];
+  #translations: EncodedMessage['translate'][] | undefined;
 
-  constructor(capacity: number, first = FIRST_SEQUENCE) {
-    this.writer = new Writer(capacity);
+  /** @param capacity bytes that can be written before the buffer grows; without it the list takes a part of a shared buffer */
+  constructor(capacity?: number, first = FIRST_SEQUENCE) {
+    this.writer = capacity === undefined ? new Writer(SMALL, takeRoom()) : new Writer(capacity);
     this.#first = first;
   }
 
   get length(): number {
-    return this.#starts.length;
+    return this.#names.length;
   }
 
   at(index: number): EncodedMessage | undefined {
-    const start = this.#starts[index];
-    if (start === undefined) return undefined;
+    const name = this.#names[index];
+    if (name === undefined) return undefined;
+    const numbers = this.#numbers;
+    const at = NUMBERS * index;
     return {
-      start,
-      end: this.#starts[index + 1] ?? this.size,
-      operation: this.#operations[index]!,
-      name: this.#names[index]!,
-      family: this.#families[index]!,
-      translate: this.#translations[index],
+      start: numbers[at]!,
+      end: numbers[at + NUMBERS] ?? this.size,
+      operation: numbers[at + 1]!,
+      name,
+      family: numbers[at + 2]!,
+      translate: this.#translations?.[index],
     };
+  }
+
+  /** Nothing more will be written: the shared buffer gets back the room that was not needed. */
+  close(): void {
+    returnRoom(this.writer.bytes, this.writer.length);
   }
 
   /** Bytes on all chunks. */
@@ -174,8 +236,9 @@ export class MessageList implements Messages {
 
   /** Takes back what was written after it had that many messages, and bytes on this chunk. */
   truncate(messages: number, bytes: number): void {
-    for (const column of [this.#starts, this.#operations, this.#names, this.#families]) column.length = messages;
-    if (this.#translations.length > messages) this.#translations.length = messages;
+    this.#names.length = messages;
+    this.#numbers.length = NUMBERS * messages;
+    if (this.#translations !== undefined && this.#translations.length > messages) this.#translations.length = messages;
     this.writer.length = bytes;
   }
 
@@ -183,15 +246,9 @@ export class MessageList implements Messages {
   copy(bytes: Uint8Array, length: number): MessageList {
     const list = new MessageList(2 * length, this.#first);
     list.writer.raw(bytes.subarray(0, length));
-    for (let i = 0; i < this.length; i++) {
-      list.#starts.push(this.#starts[i]!);
-      list.#operations.push(this.#operations[i]!);
-      list.#names.push(this.#names[i]!);
-      list.#families.push(this.#families[i]!);
-    }
-    this.#translations.forEach((translate, index) => {
-      list.#translations[index] = translate;
-    });
+    for (const name of this.#names) list.#names.push(name);
+    for (const number of this.#numbers) list.#numbers.push(number);
+    list.#translations = this.#translations?.slice();
     return list;
   }
 
@@ -210,11 +267,12 @@ export class MessageList implements Messages {
 
   end(start: number, name: MessageName, family: number, operation: number, translate?: (path: Path) => Path): void {
     endMessage(this.writer, start);
-    if (translate !== undefined) this.#translations[this.length] = translate;
-    this.#starts.push(this.#before + start);
-    this.#operations.push(operation);
+    if (translate !== undefined) {
+      this.#translations ??= [];
+      this.#translations[this.length] = translate;
+    }
     this.#names.push(name);
-    this.#families.push(family);
+    this.#numbers.push(this.#before + start, operation, family);
   }
 
   /** Takes in a message that was encoded elsewhere and stands at `start` now: it gets the next sequence number. */
@@ -268,6 +326,13 @@ export interface SendOptions {
   echo?: ((message: EncodedMessage) => boolean) | undefined;
   /** The batch's last message is to be acknowledged. */
   acknowledgeLast: boolean;
+}
+
+/** The bytes to send where the kernel acknowledges the end of the batch, in one part. */
+export function boundBytes(encoded: EncodedTransaction, generation: number | undefined): Uint8Array {
+  const { bytes, last } = encoded;
+  if (last !== undefined) mark(bytes, last.start, NLM_F_ACK, false);
+  return generation === undefined ? bytes : encoded.boundTo(generation);
 }
 
 /** The bytes to send, one part behind the other: those that were encoded, unless the options change them. */

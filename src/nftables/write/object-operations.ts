@@ -8,9 +8,11 @@ import { flowtableTable } from '../../nf_tables/flowtable.ts';
 import type { MessageName } from '../../nf_tables/message.ts';
 import { OBJECT_DATA, objectTable } from '../../nf_tables/object.ts';
 import { tableTable } from '../../nf_tables/table.ts';
+import { ofThread } from '../../thread.ts';
 import type { RangedSets } from '../ranges/ranged-sets.ts';
 import type { MessageList } from './encoded.ts';
 import { type Fields, OBJECT_KINDS, type Verb } from './new-objects.ts';
+import { RepeatedObjects } from './repeated-objects.ts';
 
 /** What writing an object needs besides it. */
 export interface ObjectContext {
@@ -62,6 +64,25 @@ const TABLE_OF_RULES = renamed({ table: 'name' });
 const CHAIN_OF_RULES = renamed({ chain: 'name' });
 export const SET_OF_ELEMENTS = renamed({ set: 'name' });
 
+const thread = ofThread('nftables.repeated', { objects: undefined as RepeatedObjects | undefined });
+
+/** Writes a table or chain that is made: a copy of the message of the last equal one, if there is one. */
+function writeNew(
+  name: 'newtable' | 'newchain',
+  table: AttributeTable<unknown>,
+  flags: number,
+  family: number,
+  object: Fields,
+  { list, operation }: ObjectContext,
+): void {
+  thread.objects ??= new RepeatedObjects();
+  const { objects } = thread;
+  if (objects.copy(list, name, flags, family, object, operation)) return;
+  const start = list.writer.length;
+  list.write(name, flags, family, operation, withoutTold(table, object));
+  objects.keep(list, name, flags, family, start);
+}
+
 function table(verb: Verb, object: Fields, to: ObjectContext): void {
   const { list, operation } = to;
   const family = familyNumber(object.family, FAMILY);
@@ -80,7 +101,7 @@ function table(verb: Verb, object: Fields, to: ObjectContext): void {
   } else if (verb === 'destroy') {
     write('destroytable', 0, keyOf(object, []));
   } else {
-    write('newtable', CREATE[verb]!, withoutTold(tableTable, object));
+    writeNew('newtable', tableTable, CREATE[verb]!, family, object, to);
   }
 }
 
@@ -106,7 +127,7 @@ function chain(verb: Verb, object: Fields, to: ObjectContext): void {
     if (handle === undefined) to.needsMore = true;
     else write('newchain', 0, { table: key.table, handle, name: newName }, renamed({ name: 'newName' }));
   } else {
-    write('newchain', CREATE[verb]!, withoutTold(chainTable, object));
+    writeNew('newchain', chainTable, CREATE[verb]!, family, object, to);
   }
 }
 

@@ -38,17 +38,19 @@ interface RuleKind<C> extends Omit<Kind<C>, 'write'> {
 /** By the names of objects. */
 export type Kinds<C> = Readonly<Record<string, Kind<C> | RuleKind<C>>>;
 
+const NONE: never[] = [];
+
 /** The operations of a transaction, encoded one behind the other. */
 export abstract class OperationList<C extends ListContext> {
   readonly #subjects: object[] = [];
   /** Undefined where the subject is an operation already. */
   readonly #verbs: (Verb | undefined)[] = [];
   /** Made of those two, when they are first asked for. */
-  #operations: TransactionOperation[] = [];
+  #operations: TransactionOperation[] | undefined;
   #list: MessageList;
   /** By operation. */
   readonly #origins: (SourceMap | undefined)[] = [];
-  readonly #unresolved: Unresolved[] = [];
+  #unresolved: Unresolved[] | undefined;
   #destroys = false;
   #lastOrigin: SourceMap | undefined;
   #encoded: EncodedTransaction | undefined;
@@ -59,13 +61,14 @@ export abstract class OperationList<C extends ListContext> {
   /** @internal */
   constructor(kinds: Kinds<C>, context: (list: MessageList) => C) {
     this.#kinds = kinds;
-    this.#list = new MessageList(1024);
+    this.#list = new MessageList();
     this.context = context(this.#list);
     writeBatchBegin(this.#list.writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1);
   }
 
   /** What was added, in order. */
   get operations(): readonly TransactionOperation[] {
+    this.#operations ??= [];
     const made = this.#operations;
     for (let i = made.length; i < this.length; i++) {
       const subject = this.#subjects[i]!;
@@ -79,6 +82,21 @@ export abstract class OperationList<C extends ListContext> {
   /** The number of operations. */
   get length(): number {
     return this.#subjects.length;
+  }
+
+  /** Whether an operation is on a table of which `is` holds. @internal */
+  hasTable(is: (table: Fields) => boolean): boolean {
+    for (let i = 0; i < this.length; i++) {
+      // Objects that the caller gave, without the operations that are made of them.
+      let subject = this.#subjects[i]!;
+      if (this.#verbs[i] === undefined) {
+        const { kind } = subject as TransactionOperation;
+        if (kind !== 'table') continue;
+        subject = (subject as TransactionOperation).subject;
+      }
+      if ('table' in subject && is(subject.table as Fields)) return true;
+    }
+    return false;
   }
 
   /** Something is to be destroyed, which may be in a table that is not there. @internal */
@@ -115,7 +133,10 @@ export abstract class OperationList<C extends ListContext> {
       context.rollBack();
       throw within(error, [kind]);
     }
-    if (context.needsMore) this.#unresolved.push({ at: list.size, operation: this.length });
+    if (context.needsMore) {
+      this.#unresolved ??= [];
+      this.#unresolved.push({ at: list.size, operation: this.length });
+    }
     if (origin !== undefined) this.#origins[this.length] = this.#sharedOrigin(origin);
     if (verb === 'destroy') this.#destroys = true;
     this.#subjects.push(subject);
@@ -193,14 +214,19 @@ export abstract class OperationList<C extends ListContext> {
     const { length } = writer;
     writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + list.length);
     const { chunks } = list;
+    list.close();
     writer.length = length;
-    const destroys: EncodedMessage[] = [];
-    for (let i = 0; this.#destroys && i < list.length; i++) {
-      const message = list.at(i)!;
-      if (DESTROYS.has(message.name)) destroys.push(message);
+    let destroys: EncodedMessage[] = NONE;
+    if (this.#destroys) {
+      destroys = [];
+      for (let i = 0; i < list.length; i++) {
+        const message = list.at(i)!;
+        if (DESTROYS.has(message.name)) destroys.push(message);
+      }
     }
     const last = list.at(list.length - 1);
-    const contents = { end, messages: list, origins: this.#origins, unresolved: [...this.#unresolved], last, destroys };
+    const unresolved = this.#unresolved?.slice() ?? NONE;
+    const contents = { end, messages: list, origins: this.#origins, unresolved, last, destroys };
     this.#encoded = new EncodedTransaction(chunks, contents);
     return this.#encoded;
   }

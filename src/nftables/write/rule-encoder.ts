@@ -83,10 +83,11 @@ export class RuleEncoder {
     return start;
   }
 
-  /** The same for a rule in statements whose expressions are written by a template. */
+  /** The same for a rule in statements whose expressions are written by a template; what it has besides is the caller's. */
   writeFrom(
     list: MessageList,
-    rule: Fields,
+    table: unknown,
+    chain: unknown,
     family: number,
     flags: number,
     template: RuleTemplate,
@@ -94,7 +95,6 @@ export class RuleEncoder {
   ): number {
     const { writer } = list;
     const start = writer.length;
-    const { table, chain } = rule;
     const head = this.#head;
     if (head?.table === table && head?.chain === chain && head?.family === family && head?.flags === flags) {
       writer.raw(head.bytes);
@@ -105,7 +105,6 @@ export class RuleEncoder {
       this.#head = { family, flags, table, chain, bytes: writer.bytes.slice(start, writer.length) };
     }
     template.write(writer, values);
-    writeBesides(list, rule, family);
     return start;
   }
 
@@ -182,7 +181,7 @@ export class RuleEncoder {
 }
 
 /** Writes what a rule has besides its place and its expressions. Most rules have nothing. */
-function writeBesides(list: MessageList, rule: Fields, family: number): void {
+export function writeBesides(list: MessageList, rule: Fields, family: number): void {
   for (const key in rule) {
     if (key === 'family' || key === 'table' || key === 'chain' || key === 'expressions' || key === 'statements')
       continue;

@@ -111,12 +111,18 @@ export class RuleShapes {
   readonly values: ConstantValue[] = [];
 
   /** Finds the template of a rule, and puts the rule's constants into `values`. */
-  find(statements: readonly Statement[], setting: RuleSetting): RuleTemplate | undefined {
-    const seen = this.#find(statements, setting);
-    const template = seen === undefined ? undefined : (seen.template ?? this.#make(seen, statements, setting));
+  find(
+    statements: readonly Statement[],
+    family: Family,
+    version: RuleSetting['version'],
+    source: RuleSetting['source'],
+  ): RuleTemplate | undefined {
+    const seen = this.#find(statements, family, version, source);
+    const template =
+      seen === undefined ? undefined : (seen.template ?? this.#make(seen, statements, { family, version, source }));
     if (template !== undefined) this.#misses = 0;
     else if (this.#misses++ < MANY_MISSES || this.#misses % MANY_MISSES === 0)
-      if (seen === undefined) this.#remember(statements, setting);
+      if (seen === undefined) this.#remember(statements, family, version);
     return template;
   }
 
@@ -131,8 +137,8 @@ export class RuleShapes {
     )
       return known.template;
     const statements = shape.statements(values);
-    if (this.#find(statements, setting) === undefined) this.#remember(statements, setting);
-    const template = this.find(statements, setting);
+    if (this.#find(statements, family, version, source) === undefined) this.#remember(statements, family, version);
+    const template = this.find(statements, family, version, source);
     const isWhole = template?.shape.constants.length === shape.constants.length;
     const found = { family, version, names: this.#last?.names, template: isWhole ? template : undefined };
     this.#byShape.set(shape, found);
@@ -141,20 +147,22 @@ export class RuleShapes {
 
   readonly #byShape = new WeakMap<Shape, Pick<Seen, 'family' | 'version' | 'names' | 'template'>>();
 
-  #find(statements: readonly Statement[], { family, version, source }: RuleSetting): Seen | undefined {
-    const fits = (each: Seen): boolean =>
-      each.family === family &&
-      each.version === version &&
-      (each.names === undefined || each.names === source.names) &&
-      each.shape.read(statements, this.values);
+  #find(
+    statements: readonly Statement[],
+    family: Family,
+    version: RuleSetting['version'],
+    source: RuleSetting['source'],
+  ): Seen | undefined {
     const last = this.#last;
     const expected = last?.next;
-    if (expected !== undefined && fits(expected)) {
+    if (expected !== undefined && this.#fits(expected, statements, family, version, source)) {
       this.#last = expected;
       return expected;
     }
-    for (const each of this.#seen[statements.length] ?? []) {
-      if (each === expected || !fits(each)) continue;
+    const shapes = this.#seen[statements.length];
+    if (shapes === undefined) return undefined;
+    for (const each of shapes) {
+      if (each === expected || !this.#fits(each, statements, family, version, source)) continue;
       if (last !== undefined) last.next = each;
       this.#last = each;
       return each;
@@ -162,7 +170,22 @@ export class RuleShapes {
     return undefined;
   }
 
-  #remember(statements: readonly Statement[], { family, version }: RuleSetting): void {
+  #fits(
+    seen: Seen,
+    statements: readonly Statement[],
+    family: Family,
+    version: RuleSetting['version'],
+    source: RuleSetting['source'],
+  ): boolean {
+    return (
+      seen.family === family &&
+      seen.version === version &&
+      (seen.names === undefined || seen.names === source.names) &&
+      seen.shape.read(statements, this.values)
+    );
+  }
+
+  #remember(statements: readonly Statement[], family: Family, version: RuleSetting['version']): void {
     const shape = Shape.of(statements);
     if (shape !== undefined) this.#keep(statements.length, { ...NEW, shape, family, version });
   }

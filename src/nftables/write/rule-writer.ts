@@ -4,7 +4,7 @@ import { withAcceptedExpressions } from '../../nf_tables/accepted.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { RuleContext } from '../../nf_tables/expressions/xt.ts';
 import { withCompat } from '../../nf_tables/expressions/xt-compat.ts';
-import { type Family, familyNumber } from '../../nf_tables/family.ts';
+import { type Family, familyNumber, isFamily } from '../../nf_tables/family.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
 import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { type CompiledRule, compileRule, type SourceMap } from '../../nft/compile/compile.ts';
@@ -14,6 +14,7 @@ import { setKey } from '../ranges/ranged-sets.ts';
 import type { EncodeContext } from './encode-context.ts';
 import type { Fields, RuleSet, Verb } from './new-objects.ts';
 import { required } from './object-operations.ts';
+import { writeBesides } from './rule-encoder.ts';
 import { type RuleTemplate, SHAPES } from './rule-shapes.ts';
 import { writeWireElements } from './wire-elements.ts';
 
@@ -27,6 +28,8 @@ const TABLE = MESSAGES.newrule.table;
 /** Encodes an operation on a rule. Returns the statement of each expression, where the rule is written in statements. */
 export function writeRule(verb: Verb, object: Fields, to: EncodeContext): SourceMap | undefined {
   const { list, operation, resolved } = to;
+  const plain = verb === 'add' || verb === 'insert' ? writePlain(verb, object, to) : undefined;
+  if (plain) return plain;
   const family = familyNumber(object.family, FAMILY);
   if (object.table === undefined) required(object, 'table');
   if (object.chain === undefined && object.chainId === undefined) required(object, 'chain');
@@ -49,10 +52,12 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Source
   if (object.statements !== undefined) {
     if (object.expressions !== undefined)
       throw typeError(['expressions'], 'either statements or expressions', object.expressions);
-    const template = isAppended(verb, object) ? templateFor(object, to) : undefined;
+    const template = plain === undefined && isAppended(verb, object) ? templateFor(object, to) : undefined;
     if (template !== undefined) {
       const flags = verb === 'add' ? APPENDED : NLM_F_CREATE;
-      const start = to.rules.writeFrom(list, object, family, flags, template, SHAPES.values);
+      const { table, chain } = object;
+      const start = to.rules.writeFrom(list, table, chain, family, flags, template, SHAPES.values);
+      writeBesides(list, object, family);
       list.end(start, 'newrule', family, operation);
       return template.origin;
     }
@@ -78,6 +83,34 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Source
   return origin;
 }
 
+/**
+ * Encodes a new rule in statements that has nothing besides its place, by the template of its shape. If the shape has none, writes nothing and
+ * returns null; for any other rule, undefined. Its fields are read in one pass, because objects that were spread have a hidden class of their own, and V8 looks up each name anew in them.
+ */
+function writePlain(verb: 'add' | 'insert', object: Fields, to: EncodeContext): SourceMap | null | undefined {
+  let family: unknown;
+  let table: unknown;
+  let chain: unknown;
+  let statements: unknown;
+  for (const key in object) {
+    const value = object[key];
+    if (key === 'family') family = value;
+    else if (key === 'table') table = value;
+    else if (key === 'chain') chain = value;
+    else if (key === 'statements') statements = value;
+    else return undefined;
+  }
+  if (!isFamily(family) || table === undefined || chain === undefined || !Array.isArray(statements)) return undefined;
+  const template = SHAPES.find(statements, family, to.surroundings.version, to);
+  if (template === undefined) return null;
+  const { list } = to;
+  const number = familyNumber(family, FAMILY);
+  const flags = verb === 'add' ? APPENDED : NLM_F_CREATE;
+  const start = to.rules.writeFrom(list, table, chain, number, flags, template, SHAPES.values);
+  list.end(start, 'newrule', number, to.operation);
+  return template.origin;
+}
+
 /** Encodes the rule of a line by the template of its shape. Returns the statement of each expression; undefined if there is no template. */
 export function writeLine(
   { place, shape, values }: LineRule,
@@ -92,7 +125,7 @@ export function writeLine(
   });
   if (template === undefined) return undefined;
   const family = familyNumber(place.family, FAMILY);
-  const start = to.rules.writeFrom(list, place as unknown as Fields, family, APPENDED, template, values);
+  const start = to.rules.writeFrom(list, place.table, place.chain, family, APPENDED, template, values);
   list.end(start, 'newrule', family, operation);
   return template.origin;
 }
@@ -104,8 +137,7 @@ const isAppended = (verb: Verb, { index, handle }: Fields): boolean =>
 /** The template of a rule whose shape was seen before. */
 function templateFor({ family, statements }: Fields, to: EncodeContext): RuleTemplate | undefined {
   if (!Array.isArray(statements)) return undefined;
-  const { version } = to.surroundings;
-  return SHAPES.find(statements, { family: family as Family, version, source: to });
+  return SHAPES.find(statements, family as Family, to.surroundings.version, to);
 }
 
 /** Undefined where it refers to a set or a device that only the namespace knows: `commit` asks it. */
