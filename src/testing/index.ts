@@ -7,6 +7,7 @@ export {
   type PacketEnds,
   type PacketLog,
   type PacketResult,
+  type PacketSent,
   type PacketStep,
   type ReceiveOptions,
 } from './memory-container.ts';

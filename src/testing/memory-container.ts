@@ -8,8 +8,8 @@ import type { Tracked, Tuple } from './conntrack/state.ts';
 import type { LinkOptions } from './devices.ts';
 import type { Machine } from './machine/machine.ts';
 import type { Namespace } from './machine/state.ts';
-import { type Passage, Path } from './packets/path.ts';
-import { bytesOfPacket, describePacket, type PacketInput, type TestPacket } from './test-packet.ts';
+import { type Arriving, type Passage, Path, type Sent } from './packets/path.ts';
+import { bytesOfPacket, describePacket, linkOfPacket, type PacketInput, type TestPacket } from './test-packet.ts';
 
 /** What a container of a kernel in memory has. */
 export interface MemoryContainerOptions {
@@ -72,6 +72,14 @@ export interface PacketConnection {
   readonly assured: boolean;
 }
 
+/** A packet that has left besides the one in question. */
+export interface PacketSent {
+  /** The packet as it leaves. */
+  readonly packet: TestPacket;
+  /** The name of the device by which it leaves. */
+  readonly device: string;
+}
+
 /** Where a packet comes in. */
 export interface ReceiveOptions {
   /** The name of the device. */
@@ -85,12 +93,18 @@ export interface PacketResult {
    * gone, and the sender is told. 'queue': a program has to decide.
    */
   readonly verdict: 'accept' | 'drop' | 'reject' | 'forward' | 'queue';
+  /** Why it is gone, where no rule says so: no route, a wrong checksum. Where a rule or a policy does, the last step tells which. */
+  readonly reason?: string;
   /** The packet at the end of its way, with all that was rewritten. */
   readonly packet: TestPacket;
   /** Each rule that matched and each policy that was reached, in order. */
   readonly steps: readonly PacketStep[];
   /** What rules have logged to groups of NFLOG, whether or not a program listens to the group. */
   readonly logs: readonly PacketLog[];
+  /** What the kernel has answered: ICMP errors and TCP resets. Numbers that a kernel makes up are 0 in them. */
+  readonly answers: readonly PacketSent[];
+  /** Copies that rules have made. */
+  readonly copies: readonly PacketSent[];
   /** The server to which IPVS has sent it. */
   readonly forwardedTo?: {
     /** The address of the destination. */
@@ -151,7 +165,7 @@ export class MemoryContainer extends Container {
   receive(packet: PacketInput, { on }: ReceiveOptions): PacketResult {
     const link = this.#namespace.links.find(({ name }) => name === on);
     if (link === undefined) throw rangeError(['on'], 'the name of a device of the container', on);
-    return resultOf(new Path(this.#machine, this.#namespace).receive(bytesOfPacket(packet), link));
+    return resultOf(new Path(this.#machine, this.#namespace).receive(arriving(packet), link));
   }
 
   /**
@@ -163,7 +177,7 @@ export class MemoryContainer extends Container {
    * lb.send(udp({ from: '10.10.0.100:40000', to: '10.10.0.1:53' }));
    */
   send(packet: PacketInput): PacketResult {
-    return resultOf(new Path(this.#machine, this.#namespace).send(bytesOfPacket(packet)));
+    return resultOf(new Path(this.#machine, this.#namespace).send(arriving(packet)));
   }
 
   /**
@@ -191,9 +205,18 @@ const FAMILIES: Record<number, PacketStep['family']> = {
   10: 'ip6',
 };
 
-function resultOf({ verdict, packet, steps, logs, forwardedTo, outDevice }: Passage): PacketResult {
+function arriving(packet: PacketInput): Arriving {
+  const link = linkOfPacket(packet);
+  return { bytes: bytesOfPacket(packet), ...(link !== undefined && { link }) };
+}
+
+const sent = ({ bytes, device }: Sent): PacketSent => ({ packet: describePacket(bytes), device });
+
+function resultOf(passage: Passage): PacketResult {
+  const { verdict, reason, packet, steps, logs, answers, copies, forwardedTo, outDevice } = passage;
   return {
     verdict,
+    ...(reason !== undefined && { reason }),
     packet: describePacket(packet.bytes),
     steps: steps.map(({ family, table, chain, rule, verdict: word }) => ({
       family: FAMILIES[family]!,
@@ -203,6 +226,8 @@ function resultOf({ verdict, packet, steps, logs, forwardedTo, outDevice }: Pass
       verdict: word,
     })),
     logs: logs.map(({ group, prefix, bytes }) => ({ group, prefix, packet: describePacket(bytes) })),
+    answers: answers.map(sent),
+    copies: copies.map(sent),
     ...(forwardedTo !== undefined && { forwardedTo }),
     ...(packet.tracked !== undefined && { connection: connectionOf(packet.tracked) }),
     ...(outDevice !== undefined && { device: outDevice }),

@@ -1,4 +1,4 @@
-import type { Link, Namespace } from './machine/state.ts';
+import type { Address, Link, Namespace } from './machine/state.ts';
 
 /* Where packets go: what the addresses and the routes of a namespace say of an address. */
 
@@ -41,4 +41,15 @@ export function route({ links, routes }: Namespace, destination: Uint8Array): Li
         prefix,
       );
   return best?.link;
+}
+
+/** Of the addresses of a device that with which it speaks to another: one of the same network, or the first. */
+export function ownAddress(addresses: readonly Address[], other: Uint8Array): Uint8Array | undefined {
+  const own = addresses.filter(({ bytes }) => bytes.length === other.length);
+  return (own.find(({ bytes, prefix }) => isInside(other, bytes, prefix)) ?? own[0])?.bytes;
+}
+
+/** The address of this host that a packet to a destination gets. */
+export function sourceTowards(namespace: Namespace, destination: Uint8Array): Uint8Array | undefined {
+  return ownAddress(route(namespace, destination)?.addresses ?? [], destination);
 }

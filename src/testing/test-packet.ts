@@ -1,5 +1,5 @@
 import { formatIPv4, formatIPv6, fromHex, toHex } from '../codec/index.ts';
-import { typeError } from '../errors.ts';
+import { rangeError, typeError } from '../errors.ts';
 import { u16 } from './packets/packet.ts';
 
 /** A packet, as `tcp()` makes it, and as it comes out of a kernel in memory. It can be received and sent again. */
@@ -20,6 +20,11 @@ export interface TestPacket {
 export interface PacketInput {
   /** Bytes, or hexadecimal digits. */
   readonly bytes: string | Uint8Array;
+  /**
+   * The Ethernet header with which it is received, 14 bytes: rules read it, and its type says what the packet is. By default one of a neighbour
+   * to the device's own address.
+   */
+  readonly link?: string | Uint8Array;
 }
 
 const NAMES: Record<number, 'tcp' | 'udp' | 'icmp' | 'icmpv6'> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 58: 'icmpv6' };
@@ -31,10 +36,28 @@ const EXTENSIONS: readonly number[] = [0, 43, FRAGMENT, 60];
 
 /** The bytes of a packet, a copy. */
 export function bytesOfPacket(packet: PacketInput): Uint8Array {
-  const bytes = packet?.bytes;
-  const copy = typeof bytes === 'string' ? fromHex(bytes) : bytes instanceof Uint8Array ? bytes.slice() : undefined;
-  if (copy === undefined) throw typeError(['bytes'], 'a Uint8Array or hexadecimal digits', bytes);
-  return copy;
+  return copyOf(packet?.bytes, 'bytes');
+}
+
+const ETHERNET_HEADER = 14;
+
+/** The Ethernet header of a packet, a copy. */
+export function linkOfPacket({ link }: PacketInput): Uint8Array | undefined {
+  if (link === undefined) return undefined;
+  const header = copyOf(link, 'link');
+  if (header.length !== ETHERNET_HEADER) throw rangeError(['link'], 'an Ethernet header of 14 bytes', link);
+  return header;
+}
+
+function copyOf(bytes: unknown, field: string): Uint8Array {
+  // A Buffer's own slice() would be the same memory.
+  const copy =
+    typeof bytes === 'string' ? fromHex(bytes) : bytes instanceof Uint8Array ? Uint8Array.from(bytes) : undefined;
+  return copy ?? fail(field, bytes);
+}
+
+function fail(field: string, value: unknown): never {
+  throw typeError([field], 'a Uint8Array or hexadecimal digits', value);
 }
 
 /** Reads the headers of a packet. */

@@ -1,8 +1,8 @@
 import { IPS_CONFIRMED } from '../../linux/nf_conntrack_common.ts';
 import type { Namespace } from '../machine/state.ts';
 import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
-import { type ChainPath, runChain } from '../packets/chain.ts';
-import { type BuiltIn, INPUT, natChains, OUTPUT, POSTROUTING, PREROUTING } from '../packets/hooks.ts';
+import { runChain } from '../packets/chain.ts';
+import { type BuiltIn, type HookPath, INPUT, natChains, OUTPUT, POSTROUTING, PREROUTING } from '../packets/hooks.ts';
 import type { Packet } from '../packets/packet.ts';
 import type { Kernel } from './kernel.ts';
 import { isDone, type Manip, setUp } from './nat.ts';
@@ -18,22 +18,23 @@ const CONFIRM_PRIORITY = 0x7fffffff;
 const DEFRAGMENT_PRIORITY = -400;
 
 /** The hooks of connection tracking and NAT for one family, where rules of the namespace have switched them on. */
-export function connectionHooks(kernel: Kernel, path: ChainPath, family: number): BuiltIn[] {
-  const { namespace } = path;
+export function connectionHooks(namespace: Namespace, family: number): BuiltIn[] {
   if (!tracks(namespace, family)) return [];
-  const at = (hook: number, priority: number, run: (packet: Packet) => number): BuiltIn => ({
-    family,
+  const whole = (hook: number): BuiltIn => ({
     hook,
-    priority,
-    run,
+    priority: DEFRAGMENT_PRIORITY,
+    run: ({ kernel }, packet) => defragment(kernel, packet),
   });
-  const whole = (hook: number) => at(hook, DEFRAGMENT_PRIORITY, packet => defragment(kernel, packet));
-  const tracked = (hook: number) =>
-    at(hook, CONNTRACK_PRIORITY, packet => look(kernel, namespace, packet, hook === PREROUTING));
-  const confirmed = (hook: number) =>
-    at(hook, CONFIRM_PRIORITY, ({ tracked: one }) =>
-      one === undefined || confirm(kernel, namespace, one) ? NF_ACCEPT : NF_DROP,
-    );
+  const tracked = (hook: number): BuiltIn => ({
+    hook,
+    priority: CONNTRACK_PRIORITY,
+    run: ({ kernel }, packet) => look(kernel, namespace, packet, hook === PREROUTING),
+  });
+  const confirmed = (hook: number): BuiltIn => ({
+    hook,
+    priority: CONFIRM_PRIORITY,
+    run: ({ kernel }, { tracked: one }) => (one === undefined || confirm(kernel, namespace, one) ? NF_ACCEPT : NF_DROP),
+  });
   const hooks = [
     whole(PREROUTING),
     whole(OUTPUT),
@@ -44,8 +45,11 @@ export function connectionHooks(kernel: Kernel, path: ChainPath, family: number)
   ];
   if (![PREROUTING, INPUT, OUTPUT, POSTROUTING].some(hook => natChains(namespace, family, hook).length > 0))
     return hooks;
-  const translated = (hook: number, priority: number) =>
-    at(hook, priority, packet => rewrite(kernel, path, family, hook, packet));
+  const translated = (hook: number, priority: number): BuiltIn => ({
+    hook,
+    priority,
+    run: (path, packet) => rewrite(path, family, hook, packet),
+  });
   return [
     ...hooks,
     translated(PREROUTING, DNAT_PRIORITY),
@@ -70,8 +74,8 @@ function look(kernel: Kernel, namespace: Namespace, packet: Packet, checks: bool
 }
 
 /** The hook of NAT: chains are asked for the first packet of a connection, and later packets are rewritten as it was (nf_nat_inet_fn). */
-function rewrite(kernel: Kernel, path: ChainPath, family: number, hook: number, packet: Packet): number {
-  const { namespace } = path;
+function rewrite(path: HookPath, family: number, hook: number, packet: Packet): number {
+  const { kernel, namespace } = path;
   const { tracked } = packet;
   if (tracked === undefined) return NF_ACCEPT;
   const manip: Manip = hook === POSTROUTING || hook === INPUT ? 'source' : 'destination';

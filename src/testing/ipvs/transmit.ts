@@ -1,9 +1,9 @@
 import { ETH_P_IP } from '../../linux/if_ether.ts';
 import * as Vs from '../../linux/ip_vs.ts';
+import { NF_INET_LOCAL_OUT as OUTPUT } from '../../linux/netfilter.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { Link, Namespace } from '../machine/state.ts';
 import { NF_ACCEPT, NF_DROP, NF_STOLEN } from '../nf_tables/expressions/type.ts';
-import { OUTPUT } from '../packets/hooks.ts';
 import type { Packet } from '../packets/packet.ts';
 import { isLocal } from './address.ts';
 import { encapsulate, lowerTtl, overheadOf, redirect, sourceOf, targetOf } from './rewrite.ts';

@@ -3,6 +3,8 @@ import type { Link } from '../machine/state.ts';
 
 /** A packet on its way through the hooks of a namespace. */
 export interface Packet {
+  /** What traces call it. */
+  readonly id: number;
   /** From the network header on. */
   bytes: Uint8Array;
   /** The link header, where there is one: received packets keep theirs, also on the way out. */
@@ -13,7 +15,7 @@ export interface Packet {
   transport: number | undefined;
   /** The number of the transport protocol; undefined where there is none. */
   transportProtocol: number | undefined;
-  /** In bytes; 0 for whole packets and first fragments. */
+  /** 0 for whole packets and first fragments. */
   fragmentOffset: number;
   mark: number;
   priority: number;
@@ -35,11 +37,12 @@ export interface Packet {
   balanced?: boolean;
 }
 
-const ETH_P_IP = 0x0800;
-const ETH_P_IPV6 = 0x86dd;
-/** Headers of IPv6 that another header follows: hop by hop, routing, fragment, destination options. */
+export const ETH_P_IP = 0x0800;
+export const ETH_P_IPV6 = 0x86dd;
+/** Extension headers of IPv6 behind which the search for the transport header goes on: hop by hop, routing, fragment, destination options. */
 const EXTENSIONS = new Set([0, 43, 44, 60]);
 const FRAGMENT = 44;
+const AUTHENTICATION = 51;
 
 export const u16 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
 export const u32 = (bytes: Uint8Array, at: number): number => (u16(bytes, at) * 0x10000 + u16(bytes, at + 2)) >>> 0;
@@ -48,36 +51,65 @@ export function setU16(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 1] = value;
 }
 
-/** Finds the transport header anew: the beginning of each hook does so. */
+/** A packet of which nothing but the bytes is known. */
+export const newPacket = (bytes: Uint8Array, protocol: number): Packet => ({
+  id: Math.floor(Math.random() * 0x1_0000_0000),
+  bytes,
+  link: undefined,
+  protocol,
+  transport: undefined,
+  transportProtocol: undefined,
+  fragmentOffset: 0,
+  mark: 0,
+  priority: 0,
+  inDevice: undefined,
+  outDevice: undefined,
+  packetType: 0,
+  user: undefined,
+  group: undefined,
+  trace: false,
+  tracked: undefined,
+  untracked: false,
+});
+
+/** Finds the transport header anew: each chain does so at its beginning (nft_set_pktinfo_ipv4, nft_set_pktinfo_ipv6). */
 export function parse(packet: Packet): void {
   const { bytes, protocol } = packet;
   packet.transport = undefined;
   packet.transportProtocol = undefined;
   packet.fragmentOffset = 0;
   if (protocol === ETH_P_IP && bytes.length >= 20) {
-    const header = (bytes[0]! & 15) * 4;
-    packet.transport = header;
+    packet.transport = (bytes[0]! & 15) * 4;
     packet.transportProtocol = bytes[9]!;
-    packet.fragmentOffset = (u16(bytes, 6) & 0x1fff) * 8;
-  } else if (protocol === ETH_P_IPV6 && bytes.length >= 40) {
-    let next = bytes[6]!;
-    let at = 40;
-    while (EXTENSIONS.has(next) && at + 8 <= bytes.length) {
-      if (next === FRAGMENT) {
-        packet.fragmentOffset = u16(bytes, at + 2) & 0xfff8;
-        next = bytes[at]!;
-        at += 8;
-        if (packet.fragmentOffset > 0) break;
-      } else {
-        next = bytes[at]!;
-        at += (bytes[at + 1]! + 1) * 8;
+    packet.fragmentOffset = u16(bytes, 6) & 0x1fff;
+  } else if (protocol === ETH_P_IPV6 && bytes.length >= 40) parseSix(packet);
+}
+
+/** ipv6_find_hdr: behind the extension headers, of which an authentication header is the last that is looked at. */
+function parseSix(packet: Packet): void {
+  const { bytes } = packet;
+  let next = bytes[6]!;
+  let at = 40;
+  while (EXTENSIONS.has(next)) {
+    if (at + (next === FRAGMENT ? 4 : 2) > bytes.length) return;
+    const following = bytes[at]!;
+    if (next === FRAGMENT) {
+      const offset = u16(bytes, at + 2) & 0xfff8;
+      if (offset > 0) {
+        if (EXTENSIONS.has(following) || following === AUTHENTICATION) return;
+        // The kernel leaves the place of the header at 0.
+        packet.fragmentOffset = offset;
+        packet.transportProtocol = following;
+        packet.transport = 0;
+        return;
       }
-    }
-    // 59 is "no next header".
-    if (next === 59 || EXTENSIONS.has(next)) return;
-    packet.transportProtocol = next;
-    packet.transport = packet.fragmentOffset > 0 ? 0 : at;
+      at += 8;
+    } else at += (bytes[at + 1]! + 1) * 8;
+    next = following;
   }
+  if (next === AUTHENTICATION && at + 2 > bytes.length) return;
+  packet.transportProtocol = next;
+  packet.transport = at;
 }
 
 /** The Internet checksum of bytes, begun with a sum (RFC 1071). */

@@ -1,10 +1,11 @@
 import * as Nft from '../../../linux/nf_tables.ts';
+import { ETH_P_IP, ETH_P_IPV6 } from '../../packets/packet.ts';
 import { EINVAL, EOPNOTSUPP, ERANGE, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
 import { needed, neededU32, source } from '../context.ts';
 import type { Value } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
-import type { ExpressionType } from './type.ts';
+import { type ExpressionType, NF_DROP, NF_QUEUE, NF_STOLEN, registerBytes } from './type.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -21,6 +22,9 @@ const REJECT: readonly Row[] = [
   ['type', Nft.NFTA_REJECT_TYPE, 'u32'],
   ['code', Nft.NFTA_REJECT_ICMP_CODE, 'u8'],
 ];
+
+/** By the codes of icmpx: no route, port, host, administratively prohibited. */
+const ABSTRACT_CODES = { v4: [0, 3, 1, 13], v6: [0, 4, 3, 1] } as const;
 
 const reject: ExpressionType = {
   read(attributes, context) {
@@ -43,7 +47,14 @@ const reject: ExpressionType = {
     family === NETDEV
       ? hook === 0
       : [PREROUTING, INPUT, FORWARD, OUTPUT].includes(hook) || (family === INET && hook === 5),
-  run: ({ values }, run) => run.path.reject(values.type as number, values.code as number | undefined, run),
+  run({ values }, run) {
+    if (values.type === Nft.NFT_REJECT_TCP_RST) return run.path.reject(undefined, run);
+    const isV4 = run.packet.protocol === ETH_P_IP;
+    if (!isV4 && run.packet.protocol !== ETH_P_IPV6) return { code: NF_DROP };
+    const code = values.code as number;
+    const isAbstract = values.type === Nft.NFT_REJECT_ICMPX_UNREACH;
+    return run.path.reject(isAbstract ? ABSTRACT_CODES[isV4 ? 'v4' : 'v6'][code] : code, run);
+  },
 };
 
 const LOG: readonly Row[] = [
@@ -92,7 +103,6 @@ const QUEUE: readonly Row[] = [
   ['flags', Nft.NFTA_QUEUE_FLAGS, 'u16'],
   ['source', Nft.NFTA_QUEUE_SREG_QNUM, 'register'],
 ];
-const NF_QUEUE = 3;
 
 const queue: ExpressionType = {
   read(attributes, context) {
@@ -133,7 +143,15 @@ const dup: ExpressionType = {
     return { values: given({ address, device: device === undefined ? undefined : source(context, device, 4) }) };
   },
   write: ({ values }, writer) => writeRows(DUP, values, writer),
-  run: (expression, run) => run.path.copy(expression, run),
+  run({ values }, run) {
+    const device = values.device === undefined ? undefined : run.view.getUint32((values.device as number) * 4, true);
+    if (values.address === undefined) run.path.copyTo(device!, run);
+    else {
+      const length = run.packet.protocol === ETH_P_IP ? 4 : 16;
+      run.path.copy(registerBytes(run, values.address as number, length).slice(), device, run);
+    }
+    return undefined;
+  },
 };
 
 const FWD: readonly Row[] = [
@@ -155,7 +173,11 @@ const fwd: ExpressionType = {
   },
   write: ({ values }, writer) => writeRows(FWD, values, writer),
   allows: (_, { family }) => family === NETDEV,
-  run: (_, { engine }) => engine.notModelled('fwd: a packet that is sent on from a device'),
+  run({ values }, run) {
+    if (values.address !== undefined) return run.engine.notModelled('fwd: a packet that is sent on to a neighbour');
+    run.path.redirect(run.view.getUint32((values.device as number) * 4, true));
+    return { code: NF_STOLEN };
+  },
 };
 
 const notrack: ExpressionType = {

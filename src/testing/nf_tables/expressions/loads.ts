@@ -90,7 +90,7 @@ const exthdr: ExpressionType = {
       // TCP options alone can be taken out.
       if (op !== Nft.NFT_EXTHDR_OP_TCPOPT) refuse(EOPNOTSUPP);
       for (const absent of [Nft.NFTA_EXTHDR_OFFSET, Nft.NFTA_EXTHDR_LEN]) if (attributes!.has(absent)) refuse(EINVAL);
-      return { values: { type, op, flags: 0 } };
+      return { values: { type, op, offset: 0, length: 0, flags: 0 } };
     }
     const offset = limited(neededU32(attributes, Nft.NFTA_EXTHDR_OFFSET), U8_MAX);
     const length = limited(neededU32(attributes, Nft.NFTA_EXTHDR_LEN), U8_MAX);

@@ -21,12 +21,16 @@ export interface Engine extends Codec {
 
 /** What a rule may ask of the path that its packet takes. */
 export interface PacketPath {
-  /** Answers a packet and drops it. */
-  reject(type: number, code: number | undefined, run: Run): Outcome;
+  /** Answers with an ICMP error, or with a TCP reset where there is no code, and drops the packet. */
+  reject(code: number | undefined, run: Run): Outcome;
   /** Tells those that listen to a group of NFLOG. */
   log(expression: Expression, run: Run): void;
-  /** Sends a copy of a packet elsewhere. */
-  copy(expression: Expression, run: Run): Outcome;
+  /** Sends a copy to a neighbour, by the device of that index where there is one. */
+  copy(gateway: Uint8Array, device: number | undefined, run: Run): void;
+  /** Sends a copy out by a device. */
+  copyTo(device: number, run: Run): void;
+  /** The packet leaves by another device. */
+  redirect(device: number): void;
 }
 
 export const NF_DROP = 0;
