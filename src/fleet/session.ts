@@ -203,9 +203,15 @@ export class SocketCache {
    */
   openAhead(containers: readonly Container[], first: number, needs: Needs): number {
     const end = Math.min(containers.length, first + Math.max(1, Math.min(MAX_AHEAD, this.#limit >> 2)));
-    const without = containers
-      .slice(first, end)
-      .filter(each => !each.ended && !each.released && !this.#sessions.has(each) && !this.#owners.has(each));
+    const without = containers.slice(first, end).filter(
+      each =>
+        !each.ended &&
+        !each.released &&
+        // One of a kernel in memory is not entered, so that nothing is saved.
+        each.netns.access.movesThread &&
+        !this.#sessions.has(each) &&
+        !this.#owners.has(each),
+    );
     if (without.length < 2) return end;
     const sessions = without.map(each => this.#add(each));
     threadSwitcher().visitEach(

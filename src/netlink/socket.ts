@@ -324,7 +324,8 @@ function kernelAddress(): Uint8Array {
 export function openInside(netns: NetNs, open: () => number): number {
   // One that is closed is refused, even if it was home.
   void netns.descriptor;
-  return netns.equals(NetNs.home()) ? threadSwitcher().atHome(open) : netns.access.enter(open);
+  const { access } = netns;
+  return access.movesThread && netns.equals(NetNs.home()) ? threadSwitcher().atHome(open) : access.enter(open);
 }
 
 /** The namespace that a socket belongs to, opened anew. `access` is any namespace of that kernel. */

@@ -34,6 +34,8 @@ export interface NamespaceAccess {
   readonly descriptor: number;
   readonly closed: boolean;
   readonly files: NamespaceFiles;
+  /** Entering it moves this thread, so that many are entered faster one after the other. False for a kernel in memory. */
+  readonly movesThread: boolean;
   /** Runs a function inside, and returns home. */
   enter<T>(inside: () => T): T;
   /** Another namespace of the same kernel, by a number of `ffi`, which it then owns. */
@@ -44,6 +46,7 @@ export interface NamespaceAccess {
 /** A namespace of the kernel, by a descriptor. */
 export class KernelAccess implements NamespaceAccess {
   readonly ffi = ffi();
+  readonly movesThread = true;
   readonly device: number;
   readonly inode: number;
   readonly #file: Descriptor | undefined;

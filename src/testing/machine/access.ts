@@ -11,6 +11,7 @@ const DEVICE = 0x6e73;
 
 /** A namespace of a kernel in memory, by a descriptor of its calls. */
 export class MemoryAccess implements NamespaceAccess {
+  readonly movesThread = false;
   readonly device = DEVICE;
   readonly inode: number;
   readonly ffi: MemoryCalls;
