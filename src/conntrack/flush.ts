@@ -14,6 +14,7 @@ import {
   type Operation,
   type PipelineResult,
   type Step,
+  streamRequests,
   writeHeader,
 } from '../netlink/index.ts';
 import { runNow } from '../netlink/operation.ts';
@@ -98,7 +99,7 @@ class Deletions implements Step {
       },
       { budget: this, ahead: true },
     );
-    if (this.#requests.length > 0) this.#count(yield* this.#exchange.stream(this.#requests, DESCRIPTION));
+    if (this.#requests.length > 0) this.#count(yield* streamRequests(this.#exchange, this.#requests, DESCRIPTION));
     this.#renew();
   }
 
@@ -135,7 +136,7 @@ class Deletions implements Step {
     if (this.#side === undefined && this.#requests.length <= WORTH_A_SOCKET) return;
     this.#side ??= besides(this.#exchange);
     if (this.#side === undefined || this.#requests.length === 0) return;
-    this.#count(runNow(this.#side.stream(this.#requests, DESCRIPTION)));
+    this.#count(runNow(streamRequests(this.#side, this.#requests, DESCRIPTION)));
     this.#renew();
   }
 

@@ -2,13 +2,12 @@ import { joined, Writer } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from '../linux/netlink.ts';
 import { Observer } from '../observe.ts';
-import { type Ack, ackError, Failure, type PipelineResult, type RequestInfo, readAck } from './ack.ts';
+import { type Ack, ackError, type RequestInfo, readAck } from './ack.ts';
 import { Datagrams, type Requester, receiveBuffer } from './datagrams.ts';
 import { DumpReader } from './dump-reader.ts';
-import { EncodedRequests } from './encoded-requests.ts';
 import { EventLoopBudget } from './event-loop-budget.ts';
 import { Lifetime } from './lifetime.ts';
-import { beginMessage, endMessage, type Message, messageAt, setFlags } from './message.ts';
+import { beginMessage, endMessage, type Message, messageAt } from './message.ts';
 import type { Operation, Step } from './operation.ts';
 import { Disturbed, RETRY_ATTEMPTS, retry } from './retry.ts';
 import { gathers, NOTHING, type Transport } from './transport.ts';
@@ -48,7 +47,8 @@ export class Exchange implements Requester {
   operation = '';
   /** The next request keeps the kernel busy, however short it is: it is sent off this thread. */
   heavy = false;
-  readonly #datagrams = new Datagrams(this);
+  /** @internal Its datagrams. */
+  readonly datagrams = new Datagrams(this);
   readonly #hint: RequestInfo['hint'];
   // Most exchanges of a large fleet never rest.
   #budget: EventLoopBudget | undefined;
@@ -97,17 +97,17 @@ export class Exchange implements Requester {
   *request(call: Call, visit?: (message: Message) => void): Operation<void> {
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_ACK);
-    if (this.#datagrams.staysHere(writer.length)) this.#datagrams.sendNow(writer.bytes, writer.length, 1);
-    else yield* this.#datagrams.send(writer.bytes, writer.length, 1);
+    if (this.datagrams.staysHere(writer.length)) this.datagrams.sendNow(writer.bytes, writer.length, 1);
+    else yield* this.datagrams.send(writer.bytes, writer.length, 1);
     try {
-      const ack = this.#datagrams.readUntil(sequence, sequence, visit);
-      this.#datagrams.unread = false;
+      const ack = this.datagrams.readUntil(sequence, sequence, visit);
+      this.datagrams.unread = false;
       if (ack.errno !== 0) throw this.#refusal(call, ack, writer);
     } catch (error) {
-      this.#datagrams.settle(error);
+      this.datagrams.settle(error);
       throw error;
     }
-    this.#datagrams.settle();
+    this.datagrams.settle();
   }
 
   /**
@@ -166,7 +166,7 @@ export class Exchange implements Requester {
   }
 
   *#dumpOnce<T>(call: Call, read: (message: Message) => T | undefined, budget: Step, ahead: boolean): Operation<T[]> {
-    const datagrams = this.#datagrams;
+    const datagrams = this.datagrams;
     const reader = new DumpReader(this.transport, receiveBuffer(), ahead);
     let items: T[] | undefined;
     try {
@@ -190,7 +190,7 @@ export class Exchange implements Requester {
     reader: DumpReader,
     budget: Step,
   ): Operation<T[] | undefined> {
-    const datagrams = this.#datagrams;
+    const datagrams = this.datagrams;
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_DUMP);
     yield* datagrams.send(writer.bytes, writer.length, 1);
@@ -219,85 +219,6 @@ export class Exchange implements Requester {
   }
 
   /**
-   * Many requests in few datagrams; `stream` with what is still to be encoded.
-   * @param calls the requests, in order
-   * @throws StateError ERR_REPLIES_LOST answers did not fit the receive buffer. What the kernel refuses is in the result
-   * @example
-   * function* set(): Operation<PipelineResult> {
-   *   return yield* exchange.pipeline([{ syscall: 'RTM_NEWLINK', type: 16, write: into => into.zeros(16) }]);
-   * }
-   */
-  *pipeline(calls: readonly Call[]): Operation<PipelineResult> {
-    const messages = new EncodedRequests();
-    for (const call of calls) messages.add(call.type, call.flags ?? 0, writer => call.write(writer));
-    const result = yield* this.stream(messages, index => calls[index]!);
-    messages.release();
-    return result;
-  }
-
-  /**
-   * Many requests in few datagrams: those from `begin` up to `end`, by which all indexes count. Only the last of a datagram is
-   * acknowledged: it proves that none before it was dropped, and those that fail answer anyway. The kernel carries out each on its own; one
-   * that fails does not stop the rest. `describe` tells what a refused one was.
-   * @param messages what is sent
-   * @throws StateError ERR_REPLIES_LOST answers did not fit the receive buffer. What the kernel refuses is in the result
-   * @example
-   * function* all(): Operation<PipelineResult> {
-   *   return yield* exchange.stream(requests, () => ({ syscall: 'RTM_NEWLINK' }));
-   * }
-   */
-  *stream(
-    messages: EncodedRequests,
-    describe: (index: number) => RequestInfo,
-    begin = 0,
-    end = messages.length,
-  ): Operation<PipelineResult> {
-    const result: PipelineResult = { failures: [], unknownFrom: undefined, unsentFrom: begin };
-    for (let first = begin; first < end && result.unknownFrom === undefined; ) {
-      const next = messages.datagramEnd(first, end);
-      const count = next - first;
-      const firstSequence = this.#take(count);
-      messages.setSequences(first, next, firstSequence);
-      setFlags(messages.writer, messages.start(next - 1), NLM_F_ACK);
-      const bytes = messages.bytes(first, next);
-      yield* this.#datagrams.send(bytes, bytes.length, count);
-      const fail = (index: number, ack: Ack) => {
-        const failure = new Failure(index, ack, describe, this.operation, messages.bytes(index, index + 1).slice());
-        result.failures.push(failure);
-        firstFailure ??= failure;
-      };
-      const failed = (message: Message) => {
-        const place = (message.sequence - firstSequence) >>> 0;
-        if (message.type !== NLMSG_ERROR || place >= count) return;
-        // One that is sent once more may still ask for its acknowledgement.
-        const ack = readAck(message);
-        if (ack.errno !== 0) fail(first + place, ack);
-      };
-      let firstFailure: Failure | undefined;
-      const last = (firstSequence + count - 1) >>> 0;
-      try {
-        const ack = this.#datagrams.readUntil(firstSequence, last, failed);
-        this.#datagrams.unread = false;
-        if (ack.errno !== 0) fail(next - 1, ack);
-        if (this.#datagrams.traced) this.#datagrams.settle(firstFailure?.error);
-      } catch (error) {
-        this.#datagrams.settle(error);
-        if (!(error instanceof StateError)) throw error;
-        result.unknownFrom = first;
-        // The answers that did fit are true, and take the room that the next answers need.
-        yield* this.#datagrams.readAll(message => {
-          failed(message);
-          return false;
-        });
-      }
-      first = next;
-      result.unsentFrom = next;
-      if (next < end) yield this.sendingBudget;
-    }
-    return result;
-  }
-
-  /**
    * Sends bytes that were written elsewhere, as one datagram, and gives each answer to `visit`.
    * It goes on until `visit` returns true ('done': that was the last one), or there are no more ('drained'). With 'lost' some did not fit
    * the receive buffer: the earliest are kept by the kernel, later ones are gone.
@@ -317,12 +238,12 @@ export class Exchange implements Requester {
     visit: (message: Message) => boolean,
     replies = messages,
   ): Operation<'done' | 'drained' | 'lost'> {
-    if (this.#datagrams.unread) this.#datagrams.drain();
+    if (this.datagrams.unread) this.datagrams.drain();
     const length = parts.reduce((sum, part) => sum + part.length, 0);
     if (length > MAX_JOINED && parts.length > 1 && gathers(this.transport)) {
-      yield* this.#datagrams.sendParts(this.transport, parts, length, messages, replies);
+      yield* this.datagrams.sendParts(this.transport, parts, length, messages, replies);
     } else {
-      yield* this.#datagrams.send(parts.length > 1 ? joined(parts) : parts[0]!, length, messages, replies);
+      yield* this.datagrams.send(parts.length > 1 ? joined(parts) : parts[0]!, length, messages, replies);
     }
     return yield* this.answers(visit);
   }
@@ -333,7 +254,7 @@ export class Exchange implements Requester {
    * @internal
    */
   transactNow(bytes: Uint8Array, messages: number, last: number): boolean {
-    const datagrams = this.#datagrams;
+    const datagrams = this.datagrams;
     if (datagrams.unread) datagrams.drain();
     datagrams.sendNow(bytes, bytes.length, messages);
     return datagrams.acknowledged(last);
@@ -341,24 +262,24 @@ export class Exchange implements Requester {
 
   /** Whether a datagram of this length is sent from this thread. @internal */
   staysHere(length: number): boolean {
-    return this.#datagrams.staysHere(length);
+    return this.datagrams.staysHere(length);
   }
 
   /** The answers to what was sent last: see `transact`. @internal */
   *answers(visit: (message: Message) => boolean): Operation<'done' | 'drained' | 'lost'> {
     let refused: NetlinkError | undefined;
     try {
-      const result = yield* this.#datagrams.readAll(message => {
-        if (this.#datagrams.traced && message.type === NLMSG_ERROR) {
+      const result = yield* this.datagrams.readAll(message => {
+        if (this.datagrams.traced && message.type === NLMSG_ERROR) {
           const { errno } = readAck(message);
           if (errno !== 0) refused ??= new NetlinkError({ errno, syscall: 'sendto', operation: this.operation });
         }
         return visit(message);
       });
-      this.#datagrams.settle(refused);
+      this.datagrams.settle(refused);
       return result;
     } catch (error) {
-      this.#datagrams.settle(error);
+      this.datagrams.settle(error);
       throw error;
     }
   }
@@ -369,8 +290,8 @@ export class Exchange implements Requester {
    * exchange.abandon();
    */
   abandon(): void {
-    this.#datagrams.drain();
-    this.#datagrams.unread = true;
+    this.datagrams.drain();
+    this.datagrams.unread = true;
   }
 
   /**
@@ -386,7 +307,7 @@ export class Exchange implements Requester {
    * }
    */
   send(bytes: Uint8Array, length: number, messages: number, replies = messages): Operation<void> {
-    return this.#datagrams.send(bytes, length, messages, replies);
+    return this.datagrams.send(bytes, length, messages, replies);
   }
 
   #refusal(call: Call, ack: Ack, writer: Writer): NetlinkError {
@@ -400,15 +321,15 @@ export class Exchange implements Requester {
   }
 
   #write(writer: Writer, call: Call, flags: number): number {
-    const sequence = this.#take(1);
+    const sequence = this.take(1);
     const start = beginMessage(writer, call.type, NLM_F_REQUEST | (call.flags ?? 0) | flags, sequence);
     call.write(writer);
     endMessage(writer, start);
     return sequence;
   }
 
-  /** The first of `count` sequence numbers in a row. 0 is that of what the kernel sends by itself. */
-  #take(count: number): number {
+  /** @internal The first of `count` sequence numbers in a row. 0 is that of what the kernel sends by itself. */
+  take(count: number): number {
     const first = this.#sequence + count > 0xffffffff ? 1 : this.#sequence + 1;
     this.#sequence = first + count - 1;
     return first;

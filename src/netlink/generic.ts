@@ -19,6 +19,7 @@ import { EncodedRequests } from './encoded-requests.ts';
 import type { Call, Exchange } from './exchange.ts';
 import type { Message } from './message.ts';
 import type { Operation } from './operation.ts';
+import { streamRequests } from './pipeline.ts';
 
 /** `struct genlmsghdr` (include/uapi/linux/genetlink.h). */
 export const genlmsghdr = struct('genlmsghdr', {
@@ -242,14 +243,14 @@ export class GenericFamily<T> {
     };
     const id = yield* this.id();
     messages.setTypes(begin, end, id);
-    const result = yield* this.#exchange.stream(messages, located, begin, end);
+    const result = yield* streamRequests(this.#exchange, messages, located, begin, end);
     // As with single requests: when nothing was understood, the family may have another number by now.
     if (begin === end || result.failures.length < end - begin) return result;
     if (result.failures.some(({ error }) => error.code !== 'ENOENT')) return result;
     const now = yield* this.#resolve();
     if (now === id) return result;
     messages.setTypes(begin, end, now);
-    return yield* this.#exchange.stream(messages, located, begin, end);
+    return yield* streamRequests(this.#exchange, messages, located, begin, end);
   }
 
   /** ENOENT can mean that the family has another number since its module was loaded anew: ask once more before believing it. */

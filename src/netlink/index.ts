@@ -59,6 +59,7 @@ export * from './message.ts';
 export * from './nfnetlink.ts';
 export { type Operation, OVER, type Step } from './operation.ts';
 export { OptionSocket } from './option-socket.ts';
+export { pipeline, streamRequests } from './pipeline.ts';
 export { NetlinkSocket, type NetlinkSocketOptions } from './socket.ts';
 export type { Transport } from './transport.ts';
 export { openWatcher } from './watcher.ts';

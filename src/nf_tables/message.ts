@@ -5,10 +5,8 @@ import {
   NFNL_BATCH_GENID,
   NFNL_MSG_BATCH_BEGIN,
   NFNL_MSG_BATCH_END,
-  NFNL_SUBSYS_HOOK,
   NFNL_SUBSYS_NFTABLES,
 } from '../linux/nfnetlink.ts';
-import { NFNL_MSG_HOOK_GET } from '../linux/nfnetlink_hook.ts';
 import type { Message } from '../netlink/message.ts';
 import { nfgenmsg, nfnetlinkType } from '../netlink/nfnetlink.ts';
 import { chainTable } from './chain.ts';
@@ -17,17 +15,16 @@ import type { RuleContext } from './expressions/xt.ts';
 import { familyName } from './family.ts';
 import { flowtableTable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
-import { hookTable } from './hook.ts';
 import { type NftObject, objectTable } from './object.ts';
 import { type RuleEntry, ruleEntryTable, ruleRemovalTable, ruleTable } from './rule.ts';
 import { type NftSet, setTable } from './set.ts';
 import { type Table, tableTable } from './table.ts';
-import { traceTable } from './trace.ts';
 import type { XtLayouts } from './xt/layout.ts';
 
 const batchTable = attributes('NFNL_BATCH', () => ({ generation: opt(u32be(NFNL_BATCH_GENID)) }));
 
-interface Kind {
+/** A kind of message. */
+export interface Kind {
   readonly number: number;
   /** The kernel's name: 'NFT_MSG_NEWRULE'. */
   readonly kernelName: string;
@@ -49,13 +46,6 @@ function marker(kernelName: string, number: number): Kind {
   return { kernelName, number, table: batchTable };
 }
 
-// Named as what it is, since its declaration cannot name the type of its table.
-const HOOK: Kind = {
-  kernelName: 'NFNL_MSG_HOOK_GET',
-  number: nfnetlinkType(NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET),
-  table: hookTable,
-};
-
 /** Requests for one object, and for its removal, name only what identifies it. */
 const key = {
   table: tableTable.partial(),
@@ -66,7 +56,7 @@ const key = {
   flowtable: flowtableTable.partial(),
 };
 
-/** Every message of nf_tables, by the kernel's NFT_MSG_ name in lower case; and those of nfnetlink's batches and hooks. */
+/** The messages about objects, by the kernel's NFT_MSG_ name in lower case, and those of nfnetlink's batches. Steps of traces and hooks: all-messages.ts. */
 export const MESSAGES = {
   ...kinds(NFNL_SUBSYS_NFTABLES, 'NFT_MSG_', {
     newtable: [C.NFT_MSG_NEWTABLE, tableTable],
@@ -110,26 +100,14 @@ export const MESSAGES = {
 
     newgen: [C.NFT_MSG_NEWGEN, generationTable],
     getgen: [C.NFT_MSG_GETGEN, generationTable.partial()],
-    trace: [C.NFT_MSG_TRACE, traceTable],
   }),
 
-  // Request and reply have the same number.
-  hook: HOOK,
   'batch-begin': marker('NFNL_MSG_BATCH_BEGIN', NFNL_MSG_BATCH_BEGIN),
   'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),
 } as const satisfies Record<string, Kind>;
 
 /** The name of a kind of message: 'newrule', 'delchain' ... */
 export type MessageName = keyof typeof MESSAGES;
-
-const byNumber = new Map<number, MessageName>(
-  (Object.keys(MESSAGES) as MessageName[]).map(name => [MESSAGES[name].number, name]),
-);
-
-/** The name of a message type, where it is one of nf_tables. */
-export function messageName(number: number): MessageName | undefined {
-  return byNumber.get(number);
-}
 
 /** What messages of a type hold. */
 interface Objects {
@@ -138,7 +116,6 @@ interface Objects {
   newobj: NftObject;
   newsetelem: { elements?: WireElement[] };
   newgen: { id: number; processId?: number; processName?: string };
-  trace: Record<string, unknown>;
 }
 
 /** The object of a message that is known to be of this type, with the family as its first field: as in the ruleset. */
@@ -147,21 +124,29 @@ export function readObject<K extends keyof Objects>(type: K, message: Message): 
 export function readObject(type: 'newrule', message: Message, xt: XtLayouts | undefined): RuleEntry;
 export function readObject(type: MessageName, message: Message, xt: XtLayouts | undefined): Record<string, unknown>;
 export function readObject(type: MessageName, message: Message, xt?: XtLayouts): unknown {
+  return readWhole(MESSAGES[type], message, xt, type === 'newrule' || type === 'delrule' ? ruleEntryTable : undefined);
+}
+
+/** The object of a message of a kind, with the family as its first field. */
+export function readWhole(
+  kind: Kind,
+  message: Message,
+  xt?: XtLayouts,
+  table: unknown = kind.table,
+): Record<string, unknown> {
   if (message.payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
-  const { table } = MESSAGES[type];
   const into = { family: familyName(message.source.view.getUint8(message.payload)) };
-  return readFields(type, message, into, xt, type === 'newrule' || type === 'delrule' ? ruleEntryTable : table);
+  return readFields(kind, message, into, xt, table);
 }
 
 /** Reads the attributes of a message into an object. */
 export function readFields(
-  type: MessageName,
+  { kernelName, table: own }: Kind,
   { source, payload, end }: Message,
   into: object,
   xt: XtLayouts | undefined,
-  table: unknown = MESSAGES[type].table,
+  table: unknown = own,
 ): Record<string, unknown> {
-  const { kernelName } = MESSAGES[type];
   const context: RuleContext = { family: source.view.getUint8(payload), xt };
   const object = (table as AttributeTable<Record<string, unknown>>).readTolerant(
     source,

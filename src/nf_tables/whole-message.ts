@@ -3,9 +3,10 @@ import { DecodeError, objectOf, oneOf, typeError, within } from '../errors.ts';
 import { NFPROTO_UNSPEC } from '../linux/netfilter.ts';
 import { beginMessage, endMessage, type Message, messageAt } from '../netlink/message.ts';
 import { nfgenmsg, writeHeader } from '../netlink/nfnetlink.ts';
+import { ALL_MESSAGES, type AnyMessageName, messageName } from './all-messages.ts';
 import type { RuleContext } from './expressions/xt.ts';
 import { familyName, familyNumber, type MessageFamily } from './family.ts';
-import { MESSAGES, type MessageName, messageName, readFields } from './message.ts';
+import { readFields } from './message.ts';
 import { XT_LAYOUTS } from './xt/layouts.ts';
 
 /* Whole messages as objects and back, with their headers. */
@@ -13,7 +14,7 @@ import { XT_LAYOUTS } from './xt/layouts.ts';
 /** One nf_tables netlink message as an object. */
 export interface NftMessage {
   /** 'newrule', 'delchain' ...: the kernel's NFT_MSG_ name in lower case. */
-  type: MessageName;
+  type: AnyMessageName;
   /** NLM_F_* bits of the netlink header; default 0. */
   flags?: number;
   /** Default 0. */
@@ -36,10 +37,10 @@ export interface NftMessage {
 export function encodeMessage(message: NftMessage): Uint8Array {
   if (typeof message !== 'object' || message === null)
     throw typeError([], objectOf(['type', 'family', 'object']), message);
-  if (!Object.hasOwn(MESSAGES, message.type)) {
-    throw typeError(['type'], oneOf(Object.keys(MESSAGES), message.type), message.type);
+  if (!Object.hasOwn(ALL_MESSAGES, message.type)) {
+    throw typeError(['type'], oneOf(Object.keys(ALL_MESSAGES), message.type), message.type);
   }
-  const { number, table } = MESSAGES[message.type];
+  const { number, table } = ALL_MESSAGES[message.type];
   const { family = 'unspecified' } = message;
   const familyOf =
     typeof family === 'number' ? family : family === 'unspecified' ? NFPROTO_UNSPEC : familyNumber(family, ['family']);
@@ -79,6 +80,6 @@ export function readMessage(message: Message): NftMessage {
     sequence: message.sequence,
     family: familyName(source.view.getUint8(payload)),
     resource: source.view.getUint16(payload + 2, false),
-    object: readFields(type, message, {}, XT_LAYOUTS),
+    object: readFields(ALL_MESSAGES[type], message, {}, XT_LAYOUTS),
   };
 }

@@ -1,4 +1,5 @@
 export { fromJson, toJson } from '../codec/json.ts';
+export type { AnyMessageName as MessageName } from '../nf_tables/all-messages.ts';
 export type { Chain, ChainKey, ChainType, Hook, Priority, PriorityName } from '../nf_tables/chain.ts';
 export type { Data, Verdict } from '../nf_tables/data.ts';
 export type { WireElement, WireElements } from '../nf_tables/element.ts';
@@ -20,7 +21,6 @@ export type {
 export type { Family, MessageFamily } from '../nf_tables/family.ts';
 export type { Flowtable, FlowtableKey } from '../nf_tables/flowtable.ts';
 export type { AttachedHook } from '../nf_tables/hook.ts';
-export type { MessageName } from '../nf_tables/message.ts';
 export type { NftObject, NftObjectOf, ObjectKey } from '../nf_tables/object.ts';
 export type { RuleEntry, RuleKey } from '../nf_tables/rule.ts';
 export type { NftSet, SetKey } from '../nf_tables/set.ts';

@@ -16,7 +16,7 @@ import {
   SOL_NETLINK,
   SOL_SOCKET,
 } from '../../src/linux/socket.ts';
-import { Exchange, genlmsghdr, NetlinkSocket, type Operation } from '../../src/netlink/index.ts';
+import { Exchange, genlmsghdr, NetlinkSocket, type Operation, pipeline } from '../../src/netlink/index.ts';
 import { runAway, runNow } from '../../src/netlink/operation.ts';
 import { NOTHING } from '../../src/netlink/transport.ts';
 import { NetNs } from '../../src/netns/index.ts';
@@ -214,7 +214,7 @@ kernelSuite('a netlink socket', () => {
       const calls = Array.from({ length: 50 }, () => missing);
       const away = <T>(operation: Operation<T>) => runAway(operation, operation.next());
       for (const run of [runNow, away]) {
-        const { failures, unknownFrom } = await run(exchange.pipeline(calls));
+        const { failures, unknownFrom } = await run(pipeline(exchange, calls));
         expect(unknownFrom).toBe(0);
         expect(failures.map(({ index }) => index)).toEqual(failures.map((_, i) => i));
         expect(failures.length).toBeGreaterThan(0);

@@ -10,6 +10,8 @@ import {
   NetlinkSocket,
   OptionSocket,
   opt,
+  pipeline,
+  streamRequests,
   syncAndAsync,
   u16ne,
 } from 'netsteer/netlink';
@@ -437,10 +439,10 @@ class TransportOperations {
     return yield* this.#exchange.dump(this.#call, () => 1);
   }
   *pipeline(): Operation<unknown> {
-    return yield* this.#exchange.pipeline([this.#call]);
+    return yield* pipeline(this.#exchange, [this.#call]);
   }
   *stream(): Operation<unknown> {
-    return yield* this.#exchange.stream(this.#messages(), () => this.#call);
+    return yield* streamRequests(this.#exchange, this.#messages(), () => this.#call);
   }
   *transact(): Operation<unknown> {
     return yield* this.#exchange.transact([BYTES.slice()], 1, () => true);
@@ -485,14 +487,19 @@ class Transport extends syncAndAsync(TransportOperations) {}
 
 const names = (...operations: string[]): Record<string, Verb> =>
   Object.fromEntries(operations.map(name => [name, (handle: Record<string, () => unknown>) => handle[name]!()]));
-const OF_EXCHANGE = ['request', 'get', 'dump', 'pipeline', 'stream', 'transact', 'send', 'abandon'];
+const OF_EXCHANGE = ['request', 'get', 'dump', 'transact', 'send', 'abandon'];
 const OF_FAMILY = ['id', 'request', 'get', 'dump', 'dumpMessages', 'pipeline', 'stream'];
 
 const transport: HandleTable = {
   open: netns => new Transport(new Exchange(new NetlinkSocket({ netns, protocol: NETLINK_GENERIC }), 'things')),
   verbs: {
     ...forms('send'),
-    ...names(...OF_EXCHANGE, ...OF_FAMILY.map(name => `family${name[0]!.toUpperCase()}${name.slice(1)}`)),
+    ...names(
+      ...OF_EXCHANGE,
+      'pipeline',
+      'stream',
+      ...OF_FAMILY.map(name => `family${name[0]!.toUpperCase()}${name.slice(1)}`),
+    ),
   },
   parts: { sync: 'forms' },
 };

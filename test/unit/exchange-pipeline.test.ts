@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { attributes, NO_CONTEXT, opt, string, type Writer } from '../../src/codec/index.ts';
 import { NLM_F_ACK } from '../../src/linux/netlink.ts';
-import { type Operation, readAck } from '../../src/netlink/index.ts';
+import { type Operation, pipeline, readAck } from '../../src/netlink/index.ts';
 import { runAway, runNow } from '../../src/netlink/operation.ts';
 import { LOST } from '../../src/netlink/transport.ts';
 import { errorOf } from '../support/error-of.ts';
@@ -24,14 +24,14 @@ describe('a pipeline', () => {
     const { exchange, wire, requests } = kernel(request =>
       (request.flags & NLM_F_ACK) !== 0 ? [acknowledge(request)] : [],
     );
-    expect(runNow(exchange.pipeline(calls(5)))).toEqual({ failures: [], unknownFrom: undefined, unsentFrom: 5 });
+    expect(runNow(pipeline(exchange, calls(5)))).toEqual({ failures: [], unknownFrom: undefined, unsentFrom: 5 });
     expect(wire.sent).toHaveLength(1);
     expect(requests().map(({ flags }) => flags & NLM_F_ACK)).toEqual([0, 0, 0, 0, NLM_F_ACK]);
   });
 
   test('without messages sends nothing', () => {
     const { exchange, wire } = kernel(() => []);
-    expect(runNow(exchange.pipeline([]))).toEqual({ failures: [], unknownFrom: undefined, unsentFrom: 0 });
+    expect(runNow(pipeline(exchange, []))).toEqual({ failures: [], unknownFrom: undefined, unsentFrom: 0 });
     expect(wire.sent).toHaveLength(0);
   });
 
@@ -43,7 +43,12 @@ describe('a pipeline', () => {
 
   test.each([1, 2, 3, 6, 199, 200, 201, 450])('of %i messages matches each refusal with its call', count => {
     const { exchange, wire, requests } = kernel(everyThird);
-    const result = runNow(exchange.pipeline(calls(count, i => ({ name: `n${i}` }))));
+    const result = runNow(
+      pipeline(
+        exchange,
+        calls(count, i => ({ name: `n${i}` })),
+      ),
+    );
     const refusedIndexes = Array.from({ length: count }, (_, i) => i).filter(i => i % 3 === 2);
     expect([result.unknownFrom, result.unsentFrom]).toEqual([undefined, count]);
     expect(result.failures.map(({ index }) => index)).toEqual(refusedIndexes);
@@ -73,7 +78,7 @@ describe('a pipeline', () => {
       ...each,
       write: (writer: Writer) => big.write(writer, value as never, NO_CONTEXT),
     }));
-    const result = runNow(exchange.pipeline(bigCalls));
+    const result = runNow(pipeline(exchange, bigCalls));
     expect(result.failures).toHaveLength(33);
     expect(requests()).toHaveLength(100);
     expect(wire.sent.length).toBeGreaterThan(1);
@@ -90,7 +95,7 @@ describe('a pipeline', () => {
       if (index === 205) return [refuse(request, -17)];
       return (request.flags & NLM_F_ACK) !== 0 ? answers : [];
     });
-    const { failures, unknownFrom, unsentFrom } = runNow(exchange.pipeline(calls(600)));
+    const { failures, unknownFrom, unsentFrom } = runNow(pipeline(exchange, calls(600)));
     expect([unknownFrom, unsentFrom]).toEqual([200, 400]);
     expect(wire.sent).toHaveLength(2);
     expect(failures.map(({ index }) => index).filter(index => index < 200)).toHaveLength(66);
@@ -102,7 +107,7 @@ describe('a pipeline', () => {
       if (index === 0) return [LOST];
       return index === 3 || index === 7 ? [refuse(request, -17)] : [];
     });
-    const { failures, unknownFrom, unsentFrom } = runNow(exchange.pipeline(calls(8)));
+    const { failures, unknownFrom, unsentFrom } = runNow(pipeline(exchange, calls(8)));
     expect([unknownFrom, unsentFrom]).toEqual([0, 8]);
     expect(failures.map(({ index, error }) => [index, error.code])).toEqual([
       [3, 'EEXIST'],
@@ -114,7 +119,7 @@ describe('a pipeline', () => {
   test('that cannot be sent rejects', () => {
     const { exchange, wire } = kernel(everyThird);
     wire.sendError = -105;
-    expect(errorOf(Error, () => runNow(exchange.pipeline(calls(3))))).toMatchObject({
+    expect(errorOf(Error, () => runNow(pipeline(exchange, calls(3))))).toMatchObject({
       code: 'ENOBUFS',
       syscall: 'sendto',
     });
@@ -122,7 +127,7 @@ describe('a pipeline', () => {
 
   test('with a bad value sends nothing of that datagram', () => {
     const { exchange, wire } = kernel(everyThird);
-    expect(() => runNow(exchange.pipeline([...calls(2), call({ count: -1 })]))).toThrow(RangeError);
+    expect(() => runNow(pipeline(exchange, [...calls(2), call({ count: -1 })]))).toThrow(RangeError);
     expect(wire.sent).toHaveLength(0);
   });
 });

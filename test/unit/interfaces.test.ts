@@ -34,7 +34,6 @@ const DEEP: Readonly<Record<string, string>> = {
   'ipvs/backends/dump-reader.ts': 'reads by itself what the tables read too: both are compared, byte by byte',
   'ipvs/connections.ts': 'parses lines of /proc, which are those of real traffic otherwise',
   'ipvs/operation.ts': 'writes by itself what the tables write too: both are compared, 1,000 times a second',
-  'ipvsadm/plain-lines.ts': 'reads by itself what the parser reads too: both are compared',
   'nf_tables/userdata.ts': 'the only table of its layout: its bytes are those of libnftnl',
   'nflog/paced-watch.ts': 'its descriptor and its clock are those of the test',
   'nflog/sinks/output.ts': 'which memory is used again cannot be seen from outside',

@@ -1,12 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/codec/index.ts';
-import { MESSAGES, type MessageName } from '../../src/nf_tables/message.ts';
+import { ALL_MESSAGES, type AnyMessageName } from '../../src/nf_tables/all-messages.ts';
 import { decodeMessage, encodeMessage, type NftMessage } from '../../src/nftables/index.ts';
 
 /** Where the attributes begin: behind nlmsghdr and nfgenmsg. */
 const BODY = 20;
 
-function message(type: MessageName, object: Record<string, unknown>, family: NftMessage['family'] = 'ip'): NftMessage {
+function message(
+  type: AnyMessageName,
+  object: Record<string, unknown>,
+  family: NftMessage['family'] = 'ip',
+): NftMessage {
   return { type, family, object };
 }
 
@@ -23,7 +27,7 @@ function expectRoundTrip(sent: NftMessage): void {
 
 describe('messages', () => {
   it('have the numbers of the kernel', () => {
-    const numbers = Object.fromEntries(Object.entries(MESSAGES).map(([name, { number }]) => [name, number]));
+    const numbers = Object.fromEntries(Object.entries(ALL_MESSAGES).map(([name, { number }]) => [name, number]));
     expect(numbers).toMatchObject({ newtable: 0xa00, newset: 0xa09, trace: 0xa11, getobj_reset: 0xa15 });
     expect(numbers).toMatchObject({ getrule_reset: 0xa19, destroytable: 0xa1a, getsetelem_reset: 0xa21, hook: 0xc00 });
     expect(new Set(Object.values(numbers)).size).toBe(Object.keys(numbers).length);

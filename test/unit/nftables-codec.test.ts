@@ -3,18 +3,18 @@ import { describe, expect, it } from 'vitest';
 import { fromHex, sourceOf, toHex, Writer } from '../../src/codec/index.ts';
 import { DecodeError } from '../../src/errors.ts';
 import { beginMessage, endMessage, NLMSG_HDRLEN, nfgenmsg } from '../../src/netlink/index.ts';
-import { MESSAGES, type MessageName } from '../../src/nf_tables/message.ts';
+import { ALL_MESSAGES, type AnyMessageName } from '../../src/nf_tables/all-messages.ts';
 import { decodeMessage, encodeMessage, type NftMessage } from '../../src/nftables/index.ts';
 import { type Tree, trees, writeTrees } from '../conformance/random-trees.ts';
 import { differenceOf } from '../conformance/tree.ts';
 import { removesTable } from '../support/rule-removals.ts';
 
 const BODY = NLMSG_HDRLEN + nfgenmsg.size;
-const NAMES = Object.keys(MESSAGES) as MessageName[];
+const NAMES = Object.keys(ALL_MESSAGES) as AnyMessageName[];
 
-function messageOf(name: MessageName, family: number, list: readonly Tree[]): Uint8Array {
+function messageOf(name: AnyMessageName, family: number, list: readonly Tree[]): Uint8Array {
   const writer = new Writer();
-  const start = beginMessage(writer, MESSAGES[name].number, 0, 7);
+  const start = beginMessage(writer, ALL_MESSAGES[name].number, 0, 7);
   nfgenmsg.write(writer, { nfgen_family: family, version: 0, res_id: 0 });
   writeTrees(writer, list);
   endMessage(writer, start);
@@ -87,7 +87,7 @@ describe('every message', () => {
         framed.set(bytes, BODY);
         const { view } = sourceOf(framed);
         view.setUint32(0, framed.length, true);
-        view.setUint16(4, MESSAGES[name].number, true);
+        view.setUint16(4, ALL_MESSAGES[name].number, true);
         for (const candidate of [bytes, framed]) {
           try {
             decodeMessage(candidate);

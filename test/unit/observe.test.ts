@@ -1,7 +1,7 @@
 import { type TracingChannelSubscribers, tracingChannel } from 'node:diagnostics_channel';
 import { afterEach, describe, expect, test } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
-import { type Call, Exchange, readAck } from '../../src/netlink/index.ts';
+import { type Call, Exchange, pipeline, readAck } from '../../src/netlink/index.ts';
 import { runAway, runNow } from '../../src/netlink/operation.ts';
 import { LOST } from '../../src/netlink/transport.ts';
 import { type Logger, Observer, REQUEST_CHANNEL, type RequestTrace } from '../../src/observe.ts';
@@ -120,7 +120,7 @@ describe('a logger', () => {
     const log = logger();
     const { exchange } = kernel(request => [refuse(request, -17)], log);
     caught(() => runNow(exchange.request(call())));
-    runNow(exchange.pipeline([call(), call()]));
+    runNow(pipeline(exchange, [call(), call()]));
     const text = JSON.stringify(log.lines);
     expect(text).not.toContain(SECRET);
     expect(text).not.toContain(Buffer.from(SECRET).toString('hex'));
@@ -161,7 +161,12 @@ describe('the tracing channel netsteer:request', () => {
   test('publishes every datagram of a pipeline, each attempt of a dump, and a transaction', async () => {
     const heard = listen();
     const acknowledging = kernel(request => ((request.flags & 4) !== 0 ? [acknowledge(request)] : []));
-    runNow(acknowledging.exchange.pipeline(Array.from({ length: 201 }, () => call())));
+    runNow(
+      pipeline(
+        acknowledging.exchange,
+        Array.from({ length: 201 }, () => call()),
+      ),
+    );
     expect(heard.filter(({ event }) => event === 'start').map(entry => entry.trace.messages)).toEqual([200, 1]);
     heard.length = 0;
 

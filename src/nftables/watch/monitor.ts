@@ -3,11 +3,12 @@ import { DecodeError, oneOf, rangeError, typeError } from '../../errors.ts';
 import { NLM_F_APPEND } from '../../linux/netlink.ts';
 import { GroupIteration } from '../../netlink/group-iteration.ts';
 import { type GroupReader, type Message, messagesIn } from '../../netlink/index.ts';
+import { messageName } from '../../nf_tables/all-messages.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import { type Family, familyNumber } from '../../nf_tables/family.ts';
 import type { Flowtable } from '../../nf_tables/flowtable.ts';
-import { MESSAGES, type MessageName, messageName, readObject } from '../../nf_tables/message.ts';
+import { MESSAGES, type MessageName, readObject } from '../../nf_tables/message.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
@@ -339,8 +340,9 @@ function ruleChanges(events: readonly RulesetEvent[]): Iterable<RuleChanges> {
 
 function eventOf(message: Message, filter: Filter): RulesetEvent | undefined {
   const name = messageName(message.type);
-  const kind = name && EVENTS[name];
-  if (name === undefined || kind === undefined || !filter.kinds.has(kind.kind)) return undefined;
+  if (name === undefined || name === 'trace' || name === 'hook') return undefined;
+  const kind = EVENTS[name];
+  if (kind === undefined || !filter.kinds.has(kind.kind)) return undefined;
   const object = readObject(name, message, XT_LAYOUTS);
   if (filter.family !== undefined && object.family !== filter.family) return undefined;
   const table = kind.kind === 'table' ? object.name : object.table;

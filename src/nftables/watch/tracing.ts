@@ -2,8 +2,8 @@ import { checkInteger, checkObject } from '../../codec/index.ts';
 import { DecodeError, typeError } from '../../errors.ts';
 import { GroupIteration } from '../../netlink/group-iteration.ts';
 import { type GroupReader, messagesIn } from '../../netlink/index.ts';
+import { isStep, readStep } from '../../nf_tables/all-messages.ts';
 import { type Family, familyNumber, type MessageFamily } from '../../nf_tables/family.ts';
-import { MESSAGES, readObject } from '../../nf_tables/message.ts';
 import type { TraceStep } from '../../nf_tables/trace.ts';
 import { checkSignal } from '../../signal.ts';
 
@@ -69,7 +69,7 @@ function stepsIn(reader: GroupReader, length: number): TraceEvent[] {
   const steps: TraceEvent[] = [];
   try {
     for (const message of messagesIn(reader.source, 0, length)) {
-      if (message.type === MESSAGES.trace.number) steps.push(readObject('trace', message) as unknown as TraceEvent);
+      if (isStep(message)) steps.push(readStep(message) as unknown as TraceEvent);
     }
   } catch (error) {
     // A step that cannot be read is not worth the trace.
