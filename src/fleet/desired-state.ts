@@ -2,7 +2,7 @@ import { checkObject } from '../codec/index.ts';
 import { LOGGING, type LogDrift, type LogRule, LogSet } from '../container/logging/set.ts';
 import { TablesInquiry } from '../container/owned/reading.ts';
 import { type RedirectSettings, settingsIn } from '../container/owned/table.ts';
-import { type ConnectionPolicy, checkConnections } from '../container/redirects/connections.ts';
+import { type ConnectionPolicy, checkConnections, StaleConnections } from '../container/redirects/connections.ts';
 import type { Redirect } from '../container/redirects/input.ts';
 import { REDIRECTS } from '../container/redirects/maps.ts';
 import type { ConnectionPolicyOptions } from '../container/redirects/redirects.ts';
@@ -55,6 +55,8 @@ export class PreparedState {
   #fresh: Transaction | undefined;
   #tablesInquiry: TablesInquiry | undefined;
   #digest: string | undefined;
+  /** By the policy of the run. */
+  #ends: Map<ConnectionPolicy | undefined, boolean> | undefined;
 
   /** @throws TypeError, RangeError with the path of what is wrong */
   constructor(state: ContainerState) {
@@ -78,6 +80,17 @@ export class PreparedState {
     const nftables = [redirects, logging, transaction].some(each => each !== undefined);
     this.needs = { nftables, ipvs: virtualServers !== undefined };
     this.ownsTable = transaction?.hasTable(isOwned) ?? false;
+  }
+
+  /** Whether connections may end in a container that had no redirects. Each redirect is looked at once for all containers. */
+  endsConnections(policy: ConnectionPolicy | undefined): boolean {
+    this.#ends ??= new Map();
+    let ends = this.#ends.get(policy);
+    if (ends === undefined) {
+      ends = this.redirects !== undefined && new StaleConnections(policy).concernAny(this.redirects);
+      this.#ends.set(policy, ends);
+    }
+    return ends;
   }
 
   /** Asks which of the tables that the state needs are there. */

@@ -1,12 +1,19 @@
 import { LOGGING } from '../container/logging/set.ts';
 import { LogTable } from '../container/logging/table.ts';
 import { readTables, TablesInquiry } from '../container/owned/reading.ts';
-import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, settingsOf } from '../container/owned/table.ts';
+import {
+  FAMILY,
+  foreignTable,
+  isClash,
+  nextGeneration,
+  retryWhileMoved,
+  settingsOf,
+} from '../container/owned/table.ts';
 import { type ConnectionPolicy, StaleConnections } from '../container/redirects/connections.ts';
 import { REDIRECTS } from '../container/redirects/maps.ts';
 import { RedirectShapes, RedirectTable } from '../container/redirects/table.ts';
 import { type Exchange, type Operation, OVER, syncAndAsync } from '../netlink/index.ts';
-import { Disturbed } from '../netlink/retry.ts';
+import { Disturbed, isMoved } from '../netlink/retry.ts';
 import { Features } from '../nftables/features.ts';
 import { type Family, Transaction } from '../nftables/index.ts';
 import { NftablesOperations } from '../nftables/nftables-operations.ts';
@@ -24,9 +31,26 @@ export class SharedRules {
   /** How long one container's operation may keep the event loop between two rests. */
   readonly turnMilliseconds: number;
   #tablesInquiry: TablesInquiry | undefined;
+  /** The generation of the last container that had no table of ours, and whether the one before had the same. */
+  #freshGeneration: number | undefined;
+  #agreed = false;
 
   constructor(turnMilliseconds = MAX_TURN_MILLISECONDS) {
     this.turnMilliseconds = Math.min(turnMilliseconds, MAX_TURN_MILLISECONDS);
+  }
+
+  /**
+   * The generation that a container without tables of ours is expected to have, because the last two had it. A commit that is bound to it and
+   * creates the tables needs no question before it: the kernel refuses it if the generation is another one, or a table is there.
+   */
+  get expectedGeneration(): number | undefined {
+    return this.#agreed ? this.#freshGeneration : undefined;
+  }
+
+  /** Notes the generation of a container without tables of ours; undefined if the expected one was wrong. */
+  noteFresh(generation: number | undefined): void {
+    this.#agreed = generation !== undefined && generation === this.#freshGeneration;
+    this.#freshGeneration = generation;
   }
 
   /** Asks for both tables. */
@@ -72,9 +96,43 @@ export class SessionRulesOperations {
   program(prepared: PreparedState, force = false, connections?: ConnectionPolicy): Operation<void> {
     const { redirects, logging } = prepared;
     const { transaction } = prepared.state;
-    if (redirects !== undefined || logging !== undefined)
-      return this.#programTables(prepared, force, prepared.connections ?? connections);
+    if (redirects === undefined && logging === undefined)
+      return transaction === undefined ? OVER : this.#committed(transaction);
+    const policy = prepared.connections ?? connections;
+    const { expectedGeneration: generation } = this.#shared;
+    if (this.#settled !== undefined || generation === undefined || prepared.endsConnections(policy))
+      return this.#programTables(prepared, force, policy);
+    const committing = this.#nft.commit(prepared.fresh, { generation });
+    if (committing !== OVER) return this.#programGuessed(committing, generation, prepared, force, policy);
+    this.#noteMade(prepared, generation);
     return transaction === undefined ? OVER : this.#committed(transaction);
+  }
+
+  /** Goes on with a commit that expects a container without tables of ours, with this generation. */
+  *#programGuessed(
+    committing: Operation<unknown>,
+    generation: number,
+    prepared: PreparedState,
+    force: boolean,
+    connections?: ConnectionPolicy,
+  ): Operation<void> {
+    try {
+      yield* committing;
+    } catch (error) {
+      if (!isMoved(error) && !isClash(error)) throw error;
+      this.#shared.noteFresh(undefined);
+      yield* this.#programTables(prepared, force, connections);
+      return;
+    }
+    this.#noteMade(prepared, generation);
+    const { transaction } = prepared.state;
+    if (transaction !== undefined) yield* this.#nft.commit(transaction);
+  }
+
+  /** The container had none of our tables at this generation, and has got those of the state. */
+  #noteMade(prepared: PreparedState, generation: number): void {
+    this.#settled = prepared.digest;
+    this.#good = nextGeneration(generation);
   }
 
   #committed(transaction: Transaction): Operation<void> {
@@ -116,9 +174,9 @@ export class SessionRulesOperations {
       if (!force && settingsOf(comment) === undefined) throw foreignTable(name, `${remedy('apply')} replaces it`);
     if (tables.length > 0) return false;
     yield* this.#nft.commit(prepared.fresh, { generation });
-    this.#settled = prepared.digest;
-    this.#good = nextGeneration(generation);
-    if (prepared.redirects === undefined) return true;
+    this.#shared.noteFresh(generation);
+    this.#noteMade(prepared, generation);
+    if (prepared.redirects === undefined || !stale.concernAny(prepared.redirects)) return true;
     yield* stale.noteAllMade(prepared.redirects, this.#exchange.budget);
     yield* stale.end(this.#exchange);
     return true;

@@ -67,6 +67,11 @@ export class StaleConnections {
     });
   }
 
+  /** Whether connections may end when all these redirects are made or removed. */
+  concernAny({ ports, ranges }: { ports: Ports; ranges: Ranges }): boolean {
+    return !this.keepsAll && (ranges.size > 0 || this.concern(ports));
+  }
+
   /** Whether no connection ends, whatever the changes. */
   get keepsAll(): boolean {
     return this.#option === 'keep';
