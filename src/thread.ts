@@ -18,6 +18,7 @@ export const PARTS = {
   'ipvs.backends': 'the ways to IPVS of each open handle',
   'ipvs.templates': 'the requests that large batches copy, from the first such batch on',
   'nflog.clock': 'the difference between the monotonic clock and the time of day',
+  'nflog.columns': 'the packet whose columns were last asked for',
   'nflog.packet': 'the offsets of attributes in the packet that was last asked for a field',
   'nflog.slab': 'the memory that packets are read into, 4 MiB, until packets that are kept fill it',
   'nf_tables.rows': 'the rows of each table by their fields',

@@ -227,6 +227,12 @@ const fields = packetTable.fields.map(({ key }) => [key, [key]] as const);
 export const PACKET = view(packetTable, Object.fromEntries(fields) as Record<PacketAttribute, [string]>);
 export type PacketAttribute = Exclude<keyof Infer<typeof packetTable>, 'unknown'>;
 
+/** The attributes that have columns: the properties, and the payload. */
+export const COLUMNS = view(packetTable, {
+  ...(Object.fromEntries(Object.keys(properties).map(key => [key, [key]])) as Record<keyof Properties, [string]>),
+  payload: ['payload'],
+});
+
 /** In the order in which JSON, records and summaries show them. */
 export const PROPERTIES: readonly Property[] = (Object.keys(properties) as (keyof Properties)[]).map(key => ({
   key,

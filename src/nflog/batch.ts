@@ -121,6 +121,15 @@ export class PacketBatch {
     return packets;
   }
 
+  /** One packet as an object. Its memory is read over, so a copy must be kept. */
+  packet(i: number): Packet {
+    const made = this.#packets?.[i];
+    if (made !== undefined) return made;
+    const datagram = this.#datagramOf(i);
+    const receipt: Receipt = { microseconds: this.#times[datagram]!, ...this.#surroundings };
+    return new Packet(this.#sources[datagram]!, this.#starts[i]!, this.#ends[i]!, receipt);
+  }
+
   /** Ready for the next datagrams. Memory of which nobody has packets is read over. */
   clear(): void {
     this.#place.clear(this.#packets === undefined);

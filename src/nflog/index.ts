@@ -1,5 +1,6 @@
 export type { Protocol } from '../ctnetlink/protocol.ts';
 export type { Redact } from './address.ts';
+export type { PacketColumns } from './columns.ts';
 export type { BacklogOptions, BacklogPolicy, Copy, Queue } from './config.ts';
 export type { Conntrack, ConntrackTuple, Translation } from './conntrack.ts';
 export type { ArpHeader } from './headers/arp.ts';

@@ -8,6 +8,7 @@ import { runNow } from '../netlink/operation.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
+import type { PacketColumns } from './columns.ts';
 import {
   type BacklogOptions,
   backlogOf,
@@ -124,8 +125,8 @@ export interface NflogStats {
 const DEFAULT_RECEIVE_BUFFER = 8 * 1024 * 1024;
 /**
  * Reads the packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). A log
- * reads nothing, and does not keep the process alive, until somebody takes packets: a `for await` loop, `onBatch` or
- * a sink.
+ * reads nothing, and does not keep the process alive, until somebody takes packets: a `for await` loop, `onBatch`,
+ * `onColumns` or a sink.
  * @example
  * const log = Nflog.open({ netns, groups: [5] });
  * for await (const packet of log) console.log(packet.prefix, packet.summary());
@@ -279,9 +280,9 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 
   /**
-   * Calls `handler` with what has been read, one packet or thousands at a time: for the highest rates. An error that it throws is uncaught.
-   * For an arrow function that asks for nothing but `packets.length`, no packets are made.
-   * It runs in the asynchronous context of this call (AsyncLocalStorage). Returns a function that ends it. @throws StateError `ERR_CLOSED`
+   * Calls `handler` with what has been read, one packet or thousands at a time: for high rates. An error that it throws is uncaught.
+   * It runs in the asynchronous context of this call (AsyncLocalStorage). Returns a function that ends it. For handlers that count,
+   * `onColumns` costs less. @throws StateError `ERR_CLOSED`
    * @example
    * const end = nflog.onBatch(packets => console.log(packets.length));
    * end();
@@ -290,6 +291,23 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
     this.#mustBeOpen();
     return this.#delivery.onBatch(handler as (packets: readonly Packet[]) => void);
+  }
+
+  /**
+   * As `onBatch`, without an object for each packet: for the highest rates. The columns are the handler's until it returns, because their
+   * memory is read over then; they throw `ERR_CLOSED` afterwards. Returns a function that ends it. @throws StateError `ERR_CLOSED`
+   * @param handler asks for properties by the number of a packet, and for a packet that it wants to keep
+   * @example
+   * let bytes = 0;
+   * const end = nflog.onColumns(columns => {
+   *   for (let i = 0; i < columns.length; i++) bytes += columns.payloadLength(i);
+   * });
+   * end();
+   */
+  onColumns(handler: (columns: PacketColumns<R>) => void): () => void {
+    if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
+    this.#mustBeOpen();
+    return this.#delivery.onColumns(handler as (columns: PacketColumns) => void);
   }
 
   /**

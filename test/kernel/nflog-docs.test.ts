@@ -58,8 +58,8 @@ kernelSuite('docs/nflog.md', () => {
     return output;
   }
 
-  it('has three examples', () => {
-    expect(examples).toHaveLength(3);
+  it('has four examples', () => {
+    expect(examples).toHaveLength(4);
   });
 
   it('receives packets', async () => {
@@ -69,8 +69,14 @@ kernelSuite('docs/nflog.md', () => {
     expect(lines[1]).toMatch(/^127\.0\.0\.1 at 2\d{3}-/);
   });
 
+  it('counts by columns', async () => {
+    expect(
+      await run(`${page.take(examples[1]!.trimEnd()).code}\nprocess.on('exit', () => console.log([...bytes]));`),
+    ).toMatch(/^\[ \[ 'web1 ', \d+ \] \]\n$/);
+  });
+
   it('writes records', async () => {
-    const records = (await run(page.take(examples[1]!.trimEnd()).code))
+    const records = (await run(page.take(examples[2]!.trimEnd()).code))
       .trim()
       .split('\n')
       .map(line => JSON.parse(line));
@@ -79,7 +85,7 @@ kernelSuite('docs/nflog.md', () => {
   });
 
   it('writes files', async () => {
-    expect(await run(page.take(examples[2]!.trimEnd()).code)).toMatch(/^3 packets, \d+ bytes in 1 files\n$/);
+    expect(await run(page.take(examples[3]!.trimEnd()).code)).toMatch(/^3 packets, \d+ bytes in 1 files\n$/);
     const { size } = fs.statSync(path.join(folder, 'web1-0.pcapng'));
     expect(size).toBeGreaterThan(300);
   });

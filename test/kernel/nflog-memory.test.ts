@@ -1,7 +1,7 @@
 import { createWriteStream } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { NetNs } from '../../src/netns/index.ts';
-import type { Nflog } from '../../src/nflog/index.ts';
+import type { Nflog, Packet } from '../../src/nflog/index.ts';
 import { floodNow } from '../support/flood.ts';
 import { nft, Opened, take } from '../support/nflog-lab.ts';
 import { becomes } from '../support/wait.ts';
@@ -54,6 +54,29 @@ kernelSuite('the memory of packets', () => {
     expect(last.payload.buffer === first.payload.buffer).toBe(true);
     expect(Buffer.from(first.payload).equals(bytes)).toBe(true);
     expect(last.sequence).toBe(first.sequence! + PACKETS + 1);
+  });
+
+  it('is read over behind columns, which have the numbers and bytes of all packets', async () => {
+    const first = await one();
+    const bytes = Buffer.from(first.payload);
+    const sequences: (number | undefined)[] = [];
+    let size = 0;
+    const kept: Packet[] = [];
+    const stop = log.onColumns(columns => {
+      for (let i = 0; i < columns.length; i++) {
+        sequences.push(columns.sequence(i));
+        size += columns.payloadLength(i);
+      }
+      kept.push(columns.packet(0));
+    });
+    await flooded(PACKETS);
+    stop();
+    const last = await one();
+    expect(sequences).toEqual(Array.from({ length: PACKETS }, (_, i) => first.sequence! + 1 + i));
+    expect(size).toBe(PACKETS * SIZE);
+    expect(last.payload.buffer === first.payload.buffer).toBe(true);
+    expect(kept.every(({ payload }) => payload.length === SIZE && payload.buffer !== first.payload.buffer)).toBe(true);
+    expect(Buffer.from(first.payload).equals(bytes)).toBe(true);
   });
 
   it('belongs to lists that a handler keeps, whenever their packets are looked at', async () => {

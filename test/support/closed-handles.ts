@@ -285,6 +285,7 @@ const nflog: HandleTable = {
     addGroup: handle => handle.addGroup(6),
     removeGroup: handle => handle.removeGroup(6),
     onBatch: handle => handle.onBatch(() => {}),
+    onColumns: handle => handle.onColumns(() => {}),
     onLoss: handle => handle.onLoss(() => {}),
     to: handle => handle.to({ info() {}, warn() {} }),
     toPcap: handle => handle.toPcap(new PassThrough().resume()),

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { closedError } from '../../netlink/index.ts';
 import { PacketBatch } from '../batch.ts';
+import { closeColumns, PacketColumns } from '../columns.ts';
 import type { BacklogOptions } from '../config.ts';
 import type { Packet } from '../packet.ts';
 import type { Loss, Receiver } from '../reader.ts';
@@ -199,6 +200,16 @@ export class Delivery implements Receiver {
   onBatch(handler: BatchHandler): () => void {
     // Its own consumer for each call: the same function given twice is two handlers.
     const take = (batch: PacketBatch) => call(handler, batch.packets());
+    return this.attach({ take, busy: false, dropped: 0 }).detach;
+  }
+
+  /** The columns are the handler's only until it returns. */
+  onColumns(handler: (columns: PacketColumns) => void): () => void {
+    const take = (batch: PacketBatch) => {
+      const columns = new PacketColumns(batch);
+      call(handler, columns);
+      closeColumns(columns);
+    };
     return this.attach({ take, busy: false, dropped: 0 }).detach;
   }
 
