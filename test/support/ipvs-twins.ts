@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import * as Vs from '../../src/linux/ip_vs.ts';
 import type { NetNs } from '../../src/netns/index.ts';
-import { type MemoryContainer, MemoryKernel } from '../../src/testing/index.ts';
+import { type MemoryContainer, MemoryKernel, type PacketResult } from '../../src/testing/index.ts';
 import { ForwardLab, MACS } from './forward-lab.ts';
+import { FrameReceiver } from './frame-receiver.ts';
 import { ETHERTYPES } from './frames.ts';
 import { loadIpvs } from './ipvs-namespace.ts';
 import { attribute, text, u16, u32 } from './ipvs-raw.ts';
@@ -21,10 +22,14 @@ const SERVICE_ENTRY = 104;
 const DESTINATION_ENTRY = 96;
 const ROOM = 40;
 
+const etherTypeOf = (bytes: Uint8Array): number => (bytes[0]! >> 4 === 4 ? ETHERTYPES.ip : ETHERTYPES.ip6);
+
 /** The same host twice: in a namespace of the real kernel, and in a kernel in memory. */
 export class IpvsTwins {
   readonly #lab = new ForwardLab();
   readonly #from: FrameSender;
+  readonly #back: FrameSender;
+  readonly #receivers: Readonly<Record<'o0' | 'o1', FrameReceiver>>;
   readonly kernel: MemoryKernel;
   readonly container: MemoryContainer;
   readonly namespaces: readonly [real: NetNs, memory: NetNs];
@@ -40,6 +45,11 @@ export class IpvsTwins {
       ),
     );
     this.#from = this.#lab.from('o0');
+    this.#back = this.#lab.from('o1');
+    this.#receivers = {
+      o0: new FrameReceiver(this.#lab.outside, 'o0'),
+      o1: new FrameReceiver(this.#lab.outside, 'o1'),
+    };
     const real = new IpvsWire(inside);
     this.kernel = MemoryKernel.create({
       ...(where !== 'host' && { release: where }),
@@ -71,7 +81,7 @@ export class IpvsTwins {
   ask(request: IpvsRequest): [real: unknown, memory: unknown] {
     const [real, memory] = this.wires.map(wire =>
       request.via === 'sockopt'
-        ? wire.set(request.name, request.value)
+        ? uninterrupted(wire.set(request.name, request.value))
         : comparable(wire.ask(request.payload, request.isDump)),
     );
     return [real, memory];
@@ -95,27 +105,39 @@ export class IpvsTwins {
   }
 
   /** Sends a packet to both: by a frame, and into memory. */
-  send(bytes: Uint8Array) {
-    this.#from.send(MACS.inside, MACS.outside, bytes[0]! >> 4 === 4 ? ETHERTYPES.ip : ETHERTYPES.ip6, bytes);
+  send(bytes: Uint8Array): PacketResult {
+    this.#from.send(MACS.inside, MACS.outside, etherTypeOf(bytes), bytes);
     return this.container.receive({ bytes }, { on: 'i0' });
   }
 
-  /** The tables of connections of each, without the time that is left. */
+  /** Sends a packet that comes from servers to both. What leaves towards clients or servers is compared by `left`. */
+  answer(bytes: Uint8Array): PacketResult {
+    this.#back.send(MACS.inside, MACS.third, etherTypeOf(bytes), bytes);
+    return this.container.receive({ bytes }, { on: 'i1' });
+  }
+
+  /** The packets that the real one has sent since the last time, by the device they left by: hexadecimal digits from the network header on. */
+  left(device: 'o0' | 'o1'): string[] {
+    return this.#receivers[device].take();
+  }
+
+  /** The tables of connections of each, without the time that is left. The kernel loses lines of what is read while others end: see connections.ts. */
   connections(of: (line: string) => boolean): [real: string[], memory: string[]] {
-    const [real = [], memory = []] = this.namespaces.map(netns =>
+    const [real, memory] = this.namespaces;
+    const lines = (netns: NetNs) =>
       netns
         .readFile('/proc/net/ip_vs_conn')
         .split('\n')
         .slice(1)
         .filter(line => line !== '' && of(line))
-        .map(line => line.replace(/ +\d+\s*$/, ''))
-        .sort(),
-    );
-    return [real, memory];
+        .map(line => line.replace(/ +\d+\s*$/, ''));
+    const all = (netns: NetNs, times: number) => new Set(Array.from({ length: times }, () => lines(netns)).flat());
+    return [[...all(real, 3)].sort(), [...all(memory, 1)].sort()];
   }
 
   async close(): Promise<void> {
     await Promise.all(this.wires.map(wire => wire.close()));
+    for (const receiver of Object.values(this.#receivers)) receiver.close();
     this.#lab.close();
   }
 }
@@ -135,7 +157,14 @@ function modulesOf(wire: IpvsWire): string[] {
 }
 
 /** Answers to a dump come in the order of hash tables. */
-const comparable = ({ answers, errno }: ReturnType<IpvsWire['ask']>) => ({ answers: answers.sort(), errno });
+const comparable = ({ answers, errno }: ReturnType<IpvsWire['ask']>) => ({
+  answers: answers.sort(),
+  errno: uninterrupted(errno),
+});
+
+const EINTR = -4;
+/** What the kernel says of a daemon that is stopped before its thread has run; over netlink it does not acknowledge it. */
+const uninterrupted = (errno: number | undefined): number => (errno === EINTR ? 0 : (errno ?? 0));
 
 /** The attributes that name the service that an answer tells of. */
 function keyIn(answer: string): string {

@@ -22,9 +22,8 @@ export function isServer(namespace: Namespace, address: Uint8Array): boolean {
 
 /** Without any address in the namespace the kernel has no table to look into, and takes none. */
 function isUnicast4({ links }: Namespace, address: Uint8Array): boolean {
-  const [first = 0] = address;
-  const isNone = first === 0 || (first & 0xf0) === 0xe0 || address.every(byte => byte === 255);
-  if (isNone) return false;
+  const isMulticast = (address[0]! & 0xf0) === 0xe0;
+  if (isMulticast || address.every(byte => byte === 0) || address.every(byte => byte === 255)) return false;
   const own = links
     .filter(({ up }) => up)
     .flatMap(({ addresses }) => addresses.filter(({ family }) => family === AF_INET));

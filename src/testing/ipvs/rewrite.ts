@@ -12,7 +12,7 @@ const IPV6 = 41;
 const GRE = 47;
 const ICMP_HEADER = 8;
 
-/** Where the addresses stand. */
+/** Where the addresses stand. What is read of them is a copy: slice() of a Buffer is none. */
 const addressesOf = ({
   protocol,
 }: Packet): { readonly source: number; readonly target: number; readonly size: number } =>
@@ -20,11 +20,11 @@ const addressesOf = ({
 
 export function sourceOf(packet: Packet): Uint8Array {
   const { source, size } = addressesOf(packet);
-  return packet.bytes.slice(source, source + size);
+  return new Uint8Array(packet.bytes.subarray(source, source + size));
 }
 export function targetOf(packet: Packet): Uint8Array {
   const { target, size } = addressesOf(packet);
-  return packet.bytes.slice(target, target + size);
+  return new Uint8Array(packet.bytes.subarray(target, target + size));
 }
 
 function checkHeader(packet: Packet, at = 0): void {
@@ -54,7 +54,7 @@ export function redirect(packet: Packet, which: 'source' | 'target', { address, 
 export function lowerTtl({ bytes, protocol }: Packet): boolean {
   const at = protocol === ETH_P_IP ? 8 : 7;
   if (bytes[at]! <= 1) return false;
-  const old = bytes.slice(8, 10);
+  const old = new Uint8Array(bytes.subarray(8, 10));
   bytes[at]!--;
   if (protocol === ETH_P_IP) setU16(bytes, 10, incremental(u16(bytes, 10), old, bytes.subarray(8, 10)));
   return true;
@@ -170,7 +170,7 @@ export function encapsulate(packet: Packet, tunnel: Tunnel): void {
     header.set(tunnel.from, 8);
     header.set(tunnel.to, 24);
   }
-  packet.bytes = Buffer.concat([header, shim, inner]);
+  packet.bytes = new Uint8Array(Buffer.concat([header, shim, inner]));
   packet.protocol = isOuter4 ? ETH_P_IP : ETH_P_IPV6;
   parse(packet);
 }
