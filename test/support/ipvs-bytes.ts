@@ -28,8 +28,8 @@ export interface BytesDifference {
 }
 
 /**
- * The id of a packet that the kernel makes itself, and the source port of GUE, are its own choice. The sum of GRE is left to the device, and veth
- * leaves it out.
+ * The id of a packet that the kernel makes itself, and the source port of GUE, are its own choice. The sums of GRE and of rewritten ICMPv6
+ * are left to the device, and veth leaves them out.
  */
 function comparable(packet: string): string {
   const bytes = Buffer.from(packet, 'hex');
@@ -40,6 +40,7 @@ function comparable(packet: string): string {
   const transport = isV4 ? 20 : 40;
   if (protocol === 17 && bytes.readUInt16BE(transport + 2) === 6080) bytes.fill(0, transport, transport + 2);
   if (protocol === 47 && bytes[transport]! >> 7 === 1) bytes.fill(0, transport + 4, transport + 6);
+  if (!isV4 && protocol === 58) bytes.fill(0, transport + 2, transport + 4);
   return bytes.toString('hex');
 }
 

@@ -316,7 +316,8 @@ export function inputError(context: Context, packet: Packet, hook: number): numb
     if (setting(namespace, 'schedule_icmp') === 0) return NF_ACCEPT;
     return machine.notModelled('scheduling of ICMP errors (net.ipv4.vs.schedule_icmp)');
   }
-  if (!isSummed(packet)) return NF_DROP;
+  // Of ICMPv6 the kernel does not look at the sum here.
+  if (packet.protocol === ETH_P_IP && !isSummed(packet)) return NF_DROP;
   count(namespace, connection, now, 'in', packet.bytes.length);
   return transmitError(context, packet, connection, hook, () =>
     redirectError(packet, quoted, 'server', connection.server),

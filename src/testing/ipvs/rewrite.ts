@@ -96,9 +96,11 @@ export function quotedIn(packet: Packet): Quoted | undefined {
   };
 }
 
-/** Whether the sum of an ICMP message is right. That of ICMPv6 is not looked at. */
-export const isSummed = ({ bytes, transport = 0, protocol }: Packet): boolean =>
-  protocol === ETH_P_IPV6 || checksum(bytes, transport, bytes.length) === 0;
+/**
+ * Whether the sum of an ICMP error from a server's side is right. The kernel forgets the pseudo header of ICMPv6 (ip_vs_checksum_complete), so
+ * that it drops those errors where no device has looked at the sum.
+ */
+export const isSummed = ({ bytes, transport = 0 }: Packet): boolean => checksum(bytes, transport, bytes.length) === 0;
 
 /**
  * Rewrites an ICMP error about a masqueraded packet: towards the client it comes from the virtual address and quotes what the client has
