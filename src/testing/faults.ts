@@ -1,17 +1,9 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { describeErrno, rangeError, typeError } from '../errors.ts';
-import { CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../linux/genetlink.ts';
-import * as Vs from '../linux/ip_vs.ts';
-import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE } from '../linux/netlink.ts';
-import * as Nft from '../linux/nf_tables.ts';
-import * as Nfnetlink from '../linux/nfnetlink.ts';
-import * as Ct from '../linux/nfnetlink_conntrack.ts';
-import * as Log from '../linux/nfnetlink_log.ts';
-import * as Rt from '../linux/rtnetlink.ts';
 import { REQUEST_CHANNEL, type RequestTrace } from '../observe.ts';
-import { IPVS_ID } from './generic.ts';
 import type { Fault, Faults, RequestKind } from './machine/faults.ts';
 import type { MemoryContainer } from './memory-container.ts';
+import { requestNamed } from './request-names.ts';
 
 /** Where and how often something goes wrong. */
 interface FaultScope {
@@ -49,28 +41,9 @@ const CALLS = ['socket', 'sendto', 'recvmsg'] as const;
 const EFFECTS = { answer: 'lose answer', event: 'lose event', log: 'lose log', dump: 'interrupt dump' } as const;
 const LAST_ERRNO = 133;
 
-const netfilter = (subsystem: number, command: number): RequestKind => ({
-  protocol: NETLINK_NETFILTER,
-  type: (subsystem << 8) | command,
-});
-
-/** The kernel's names of requests, by how they begin. */
-const REQUESTS: readonly (readonly [prefix: string, constants: object, kind: (number: number) => RequestKind])[] = [
-  ['NFT_MSG_', Nft, number => netfilter(Nfnetlink.NFNL_SUBSYS_NFTABLES, number)],
-  ['NFNL_MSG_BATCH_', Nfnetlink, type => ({ protocol: NETLINK_NETFILTER, type })],
-  ['IPCTNL_MSG_CT_', Ct, number => netfilter(Nfnetlink.NFNL_SUBSYS_CTNETLINK, number)],
-  ['IPCTNL_MSG_EXP_', Ct, number => netfilter(Nfnetlink.NFNL_SUBSYS_CTNETLINK_EXP, number)],
-  ['NFULNL_MSG_', Log, number => netfilter(Nfnetlink.NFNL_SUBSYS_ULOG, number)],
-  ['RTM_', Rt, type => ({ protocol: NETLINK_ROUTE, type })],
-  ['IPVS_CMD_', Vs, command => ({ protocol: NETLINK_GENERIC, type: IPVS_ID, command })],
-  ['CTRL_CMD_', { CTRL_CMD_GETFAMILY }, command => ({ protocol: NETLINK_GENERIC, type: GENL_ID_CTRL, command })],
-];
-
 function requestOf(name: string): RequestKind {
-  for (const [prefix, constants, kind] of REQUESTS) {
-    const number: unknown = name.startsWith(prefix) ? Reflect.get(constants, name) : undefined;
-    if (typeof number === 'number') return kind(number);
-  }
+  const request = requestNamed(name);
+  if (request !== undefined) return request;
   throw rangeError(
     ['syscall'],
     `${CALLS.join(', ')}, or the kernel's name of a request, such as NFT_MSG_NEWRULE`,

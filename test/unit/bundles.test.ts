@@ -1,4 +1,7 @@
+import fs from 'node:fs';
+import path from 'node:path';
 import { buildSync, type Metafile } from 'esbuild';
+import ts from 'typescript';
 import { expect, test } from 'vitest';
 import { ROOT } from '../support/native.ts';
 
@@ -38,6 +41,36 @@ test("a bundle of netsteer/nftables/kernel has nothing of the language and none 
   expect(rooms).toEqual(expect.arrayContaining(['nf_tables', 'nftables']));
   expect(rooms.filter(room => room === 'nft' || room === 'iptables')).toEqual([]);
   expect(files.filter(file => file.startsWith('nf_tables/xt/'))).toEqual([]);
+});
+
+/** The namespaces of kernel constants that a source uses other than as `C.NAME`: a bundle then has every constant of them, with its name. */
+function wholeNamespaces(file: string): string[] {
+  const source = ts.createSourceFile(file, fs.readFileSync(file, 'utf8'), ts.ScriptTarget.ESNext, true);
+  const names = new Set<string>();
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node)) {
+      const bindings = node.importClause?.namedBindings;
+      const isOfKernel = ts.isStringLiteral(node.moduleSpecifier) && node.moduleSpecifier.text.includes('/linux/');
+      if (isOfKernel && bindings !== undefined && ts.isNamespaceImport(bindings)) names.add(bindings.name.text);
+      return;
+    }
+    const { parent } = node;
+    const isMember = ts.isPropertyAccessExpression(parent) || ts.isQualifiedName(parent);
+    const isKey = ts.isPropertyAssignment(parent) && parent.name === node;
+    if (ts.isIdentifier(node) && names.has(node.text) && !isMember && !isKey)
+      found.push(`${file}: ${parent.getText()}`);
+    ts.forEachChild(node, visit);
+  };
+  ts.forEachChild(source, visit);
+  return found;
+}
+
+test('no module of kernel constants is used as a whole', () => {
+  const folder = path.join(ROOT, 'src');
+  const files = fs.readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'));
+  expect(files.length).toBeGreaterThan(300);
+  expect(files.flatMap(file => wholeNamespaces(path.join(folder, file)))).toEqual([]);
 });
 
 test('pino is imported at run time only, and by one place', () => {
