@@ -118,7 +118,6 @@ function create(call: Call): void {
   const direction = translation && (translation.u32be(Ct.CTA_EXPECT_NAT_DIR) ?? refuse(EINVAL));
   const announced = translation && (readTuple(translation, Ct.CTA_EXPECT_NAT_TUPLE, family) ?? refuse(EINVAL));
   const policy = policyOf(helper!) ?? machine.notModelled(`expectations of the helper ${helper}`);
-  const seconds = attributes.u32be(Ct.CTA_EXPECT_TIMEOUT) ?? policy[1];
   const { conntrack } = namespace;
   const own = conntrack.expectations.filter(each => each.master === master);
   if (own.length >= policy[0]) {
@@ -133,7 +132,8 @@ function create(call: Call): void {
     master,
     tuple: tuple.tuple,
     mask: { source: mask.tuple.source, sourcePort: mask.tuple.sourcePort },
-    expires: machine.now + BigInt(seconds) * 1000n,
+    // The kernel reads no timeout here: only a change can set another one.
+    expires: machine.now + BigInt(policy[1]) * 1000n,
     flags: ((attributes.u32be(Ct.CTA_EXPECT_FLAGS) ?? 0) & ~NF_CT_EXPECT_USERSPACE) >>> 0,
     class: named === undefined ? 0 : given,
     helper: named,

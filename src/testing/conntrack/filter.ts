@@ -23,7 +23,8 @@ export const isFiltered = (release: Release, attributes: Attributes, family: num
     attributes.has(type),
   );
 
-export function filterOf(release: Release, attributes: Attributes, family: number): Wants {
+/** @param ofMessage the family in the header, by which tuples are read; in a flush, `family` is not always the same */
+export function filterOf(release: Release, attributes: Attributes, family: number, ofMessage = family): Wants {
   const wants: Wants[] = [];
   if (family !== 0) wants.push(connection => connection.family === family);
   const [mark, markMask] = [attributes.u32be(Ct.CTA_MARK), attributes.u32be(Ct.CTA_MARK_MASK)];
@@ -48,7 +49,7 @@ export function filterOf(release: Release, attributes: Attributes, family: numbe
     for (const [flagsAt, tupleAt, side] of sides) {
       const flags = filter.u32(flagsAt) ?? 0;
       if ((flags & ~ALL_FLAGS) !== 0) refuse(EINVAL);
-      if (flags !== 0) wants.push(tupleFilter(release, attributes, family, flags, tupleAt, side));
+      if (flags !== 0) wants.push(tupleFilter(release, attributes, [family, ofMessage], flags, tupleAt, side));
     }
   }
   return connection => wants.every(each => each(connection));
@@ -57,14 +58,14 @@ export function filterOf(release: Release, attributes: Attributes, family: numbe
 function tupleFilter(
   release: Release,
   attributes: Attributes,
-  family: number,
+  [family, ofMessage]: readonly [number, number],
   flags: number,
   tupleAt: number,
   side: 'original' | 'reply',
 ): Wants {
   const inside = attributes.nested(tupleAt) ?? refuse(EINVAL);
-  if (family !== AF_INET && family !== AF_INET6) refuse(EOPNOTSUPP);
-  const addresses = (flags & (IP_SRC | IP_DST)) !== 0 ? readAddresses(inside, family, flags) : undefined;
+  if (ofMessage !== AF_INET && ofMessage !== AF_INET6) refuse(EOPNOTSUPP);
+  const addresses = (flags & (IP_SRC | IP_DST)) !== 0 ? readAddresses(inside, ofMessage, flags) : undefined;
   const needsProtocol = (flags & ~7) !== 0;
   if (needsProtocol && (flags & PROTO_NUM) === 0) refuse(EINVAL);
   const ports = needsProtocol ? readProtocol(inside, flags) : undefined;
@@ -72,9 +73,12 @@ function tupleFilter(
   // Kernels but 6.12 compare addresses of IPv6 the wrong way round.
   const isInverted = family === AF_INET6 && !(release.version[0] === 6 && release.version[1] === 12);
   const isAddress = (own: Uint8Array, wanted: Uint8Array): boolean => isSameAddress(own, wanted) !== isInverted;
+  // Without a family, the kernel compares no addresses.
+  const comparesAddresses = family !== 0;
   return ({ protocol, [side]: tuple }) => {
-    if ((flags & IP_SRC) !== 0 && !isAddress(tuple.source, addresses!.source)) return false;
-    if ((flags & IP_DST) !== 0 && !isAddress(tuple.destination, addresses!.destination)) return false;
+    if (comparesAddresses && (flags & IP_SRC) !== 0 && !isAddress(tuple.source, addresses!.source)) return false;
+    if (comparesAddresses && (flags & IP_DST) !== 0 && !isAddress(tuple.destination, addresses!.destination))
+      return false;
     if (ports === undefined) return true;
     return protocol === ports.protocol && portsAgree(tuple, ports.tuple, protocol, flags);
   };

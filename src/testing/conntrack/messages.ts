@@ -13,7 +13,7 @@ import { Writer } from '../wire/attributes.ts';
 import type { Kernel } from './kernel.ts';
 import { settingOf } from './settings.ts';
 import type { Connection, Tuple } from './state.ts';
-import { AF_INET, DCCP, GRE, hasPorts, ICMP, ICMPV6, SCTP, TCP } from './tuples.ts';
+import { AF_INET, GRE, hasPorts, ICMP, ICMPV6, SCTP, TCP } from './tuples.ts';
 
 /* How ctnetlink tells connections, in dumps and in events (net/netfilter/nf_conntrack_netlink.c). */
 
@@ -75,7 +75,7 @@ function writePorts(writer: Writer, { sourcePort, destinationPort }: Tuple, prot
       writer.u16be(Ct.CTA_PROTO_ICMPV6_ID, sourcePort);
       writer.u8(Ct.CTA_PROTO_ICMPV6_TYPE, destinationPort >> 8);
       writer.u8(Ct.CTA_PROTO_ICMPV6_CODE, destinationPort & 255);
-    } else if ((hasPorts(protocol) && protocol !== DCCP) || protocol === GRE) {
+    } else if (hasPorts(protocol) || protocol === GRE) {
       writer.u16be(Ct.CTA_PROTO_SRC_PORT, sourcePort);
       writer.u16be(Ct.CTA_PROTO_DST_PORT, destinationPort);
     }

@@ -13,9 +13,9 @@ import { filterOf, isFiltered } from './filter.ts';
 import { connectionMessage, EVENT, tell } from './messages.ts';
 import { readTuple, readZone } from './read.ts';
 import { settingOf } from './settings.ts';
-import type { Connection, Zone } from './state.ts';
+import type { Connection } from './state.ts';
 import { remove } from './table.ts';
-import { findTuple } from './tuples.ts';
+import { DCCP, findTuple } from './tuples.ts';
 
 /* ctnetlink: the table of connections over nfnetlink (net/netfilter/nf_conntrack_netlink.c). */
 
@@ -40,20 +40,18 @@ export function answer(machine: Machine, socket: MemorySocket, request: Request)
   operation(callOf(machine, socket, request));
 }
 
-function find({ attributes, family, namespace }: Call, zone: Zone): Connection | undefined {
-  const named = readTuple(attributes, Ct.CTA_TUPLE_ORIG, family) ?? readTuple(attributes, Ct.CTA_TUPLE_REPLY, family);
-  return findTuple(namespace.conntrack, family, named!.protocol, named!.tuple, zone)?.connection;
-}
-
 function nameOf(attributes: Attributes): number | undefined {
   return [Ct.CTA_TUPLE_ORIG, Ct.CTA_TUPLE_REPLY].find(type => attributes.has(type));
 }
 
 const isLive = ({ expires }: Connection, { now }: Machine): boolean => expires > now;
 
-function findLive(call: Call, zone: Zone): Connection {
-  const found = find(call, zone);
-  return found !== undefined && isLive(found, call.machine) ? found : refuse(ENOENT);
+/** The connection that a message names. @param name of the tuple in the message */
+function findLive({ attributes, family, namespace, machine }: Call, name: number): Connection {
+  const { protocol, tuple } = readTuple(attributes, name, family)!;
+  const zone = readZone(attributes, [name, name === Ct.CTA_TUPLE_ORIG ? 1 : 2]);
+  const found = findTuple(namespace.conntrack, family, protocol, tuple, zone)?.connection;
+  return found !== undefined && isLive(found, machine) ? found : refuse(ENOENT);
 }
 
 function get(call: Call, zeroes: boolean): void {
@@ -66,7 +64,7 @@ function get(call: Call, zeroes: boolean): void {
     return;
   }
   const name = nameOf(attributes) ?? refuse(EINVAL);
-  const connection = findLive(call, readZone(attributes, [name, name === Ct.CTA_TUPLE_ORIG ? 1 : 2]));
+  const connection = findLive(call, name);
   const { sequence, port } = request;
   socket.deliver(connectionMessage(machine, { sequence, port, flags: NLM_F_MULTI, use: 2 }, connection));
   if (zeroes) zero(connection);
@@ -102,7 +100,7 @@ function end(call: Call): void {
   const hasFilter = attributes.has(Ct.CTA_FILTER);
   const name = nameOf(attributes);
   if (name !== undefined && !(isNew && hasFilter)) {
-    const connection = findLive(call, readZone(attributes, [name, name === Ct.CTA_TUPLE_ORIG ? 1 : 2]));
+    const connection = findLive(call, name);
     const id = attributes.u32be(Ct.CTA_ID);
     if (id !== undefined && id !== connection.id) refuse(ENOENT);
     remove(machine, namespace, connection, author);
@@ -111,8 +109,9 @@ function end(call: Call): void {
   if (!isNew && hasFilter) refuse(EOPNOTSUPP);
   // The family counts only in messages of version 1.
   const family = request.bytes[17] === 0 ? 0 : call.family;
-  const wants = isFiltered(machine.release, attributes, family)
-    ? filterOf(machine.release, attributes, family)
+  const { release } = machine;
+  const wants = isFiltered(release, attributes, family)
+    ? filterOf(release, attributes, family, call.family)
     : undefined;
   for (const connection of [...namespace.conntrack.connections])
     if (wants?.(connection) !== false) remove(machine, namespace, connection, author);
@@ -125,10 +124,12 @@ const BY_PROGRAM =
 /** Creates a connection, or changes what may be changed of one (ctnetlink_new_conntrack). */
 function createOrChange(call: Call): void {
   const { machine, namespace, request, attributes, family, author } = call;
-  const zone = readZone(attributes, [Ct.CTA_TUPLE_ORIG, 1], [Ct.CTA_TUPLE_REPLY, 2]);
   const original = readTuple(attributes, Ct.CTA_TUPLE_ORIG, family);
   const reply = readTuple(attributes, Ct.CTA_TUPLE_REPLY, family);
+  const zone = readZone(attributes, [Ct.CTA_TUPLE_ORIG, 1], [Ct.CTA_TUPLE_REPLY, 2]);
   const named = original ?? reply;
+  if (named?.protocol === DCCP && !isSince(machine.release, [6, 16]))
+    machine.notModelled('connections of DCCP before Linux 6.16');
   const found = named && findTuple(namespace.conntrack, family, named.protocol, named.tuple, zone)?.connection;
   if (found !== undefined && !isLive(found, machine)) remove(machine, namespace, found);
   if (found === undefined || !isLive(found, machine)) {

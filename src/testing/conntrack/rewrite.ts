@@ -2,11 +2,11 @@ import { IPS_DST_NAT, IPS_SRC_NAT } from '../../linux/nf_conntrack_common.ts';
 import { checksum, type Packet, pseudoSum, setU16, u16 } from '../packets/packet.ts';
 import { addressOf, type Manip, portOf } from './nat.ts';
 import type { Tracked, Tuple } from './state.ts';
-import { DCCP, GRE, hasPorts, ICMP, ICMPV6, inverse, isIcmp, SCTP, TCP, UDP, UDPLITE } from './tuples.ts';
+import { GRE, hasPorts, ICMP, ICMPV6, inverse, isIcmp, SCTP, TCP, UDP, UDPLITE } from './tuples.ts';
 
 /* How packets of translated connections are rewritten (net/netfilter/nf_nat_proto.c). */
 
-const SUM_AT: Record<number, number> = { [TCP]: 16, [UDP]: 6, [UDPLITE]: 6, [DCCP]: 6, [ICMP]: 2, [ICMPV6]: 2 };
+const SUM_AT: Record<number, number> = { [TCP]: 16, [UDP]: 6, [UDPLITE]: 6, [ICMP]: 2, [ICMPV6]: 2 };
 const ECHOES: Record<number, readonly number[]> = {
   [ICMP]: [0, 8, 13, 14, 15, 16, 17, 18],
   [ICMPV6]: [128, 129],

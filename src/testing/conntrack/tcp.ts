@@ -11,6 +11,7 @@ import {
   endOfIgnored,
   FIN,
   FLAG,
+  forgotten,
   isBefore,
   noteOptions,
   passesWindow,
@@ -194,7 +195,7 @@ function answersIgnored({ tcp }: Connection, direction: 0 | 1, kind: number, seg
   if (!answers) return false;
   tcp.lastFlags &= ~FLAG.challenge;
   tcp.ends[tcp.lastDirection as 0 | 1] = endOfIgnored(tcp);
-  tcp.ends[direction] = newEnd();
+  tcp.ends[direction] = forgotten(tcp.ends[direction]);
   return true;
 }
 

@@ -1,5 +1,5 @@
 import { IPS_ASSURED, IPS_CONFIRMED, IPS_EXPECTED, IPS_SEEN_REPLY } from '../../linux/nf_conntrack_common.ts';
-import type { Namespace } from '../machine/state.ts';
+import { isSince, type Namespace } from '../machine/state.ts';
 import { checksum, familyOf, type Packet, pseudoSum, u16 } from '../packets/packet.ts';
 import { follow, takeExpected } from './expectations.ts';
 import type { Kernel } from './kernel.ts';
@@ -11,6 +11,7 @@ import { insert, makeRoom, newConnection, remove } from './table.ts';
 import { areValid, type Effect, trackTcp } from './tcp.ts';
 import {
   AF_INET,
+  DCCP,
   findTuple,
   GRE,
   ICMP,
@@ -166,6 +167,10 @@ function judge(kernel: Kernel, namespace: Namespace, connection: Connection, see
       if ((connection.status & IPS_SEEN_REPLY) === 0) return keep('gre_timeout');
       assure(connection, seen);
       return keep('gre_timeout_stream');
+    case DCCP:
+      // Since Linux 6.16 it is a protocol like others.
+      if (!isSince(kernel.release, [6, 16])) kernel.notModelled('connections of DCCP before Linux 6.16');
+      return keep('generic_timeout');
     case SCTP:
       return kernel.notModelled('connections of SCTP: their chunks are not followed');
     default:

@@ -12,7 +12,7 @@ export const UDPLITE = 136;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 
-const WITH_PORTS = new Set([TCP, UDP, DCCP, SCTP, UDPLITE]);
+const WITH_PORTS = new Set([TCP, UDP, SCTP, UDPLITE]);
 export const hasPorts = (protocol: number): boolean => WITH_PORTS.has(protocol);
 export const isIcmp = (protocol: number): boolean => protocol === ICMP || protocol === ICMPV6;
 

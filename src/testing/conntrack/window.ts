@@ -76,7 +76,7 @@ function* optionsOf(options: Uint8Array): Generator<readonly [kind: number, valu
 export function noteOptions(end: TcpEnd, { options }: Segment): void {
   if (options.length === 0) return;
   end.scale = 0;
-  end.flags = 0;
+  end.flags &= FLAG.liberal;
   for (const [kind, value] of optionsOf(options)) {
     if (kind === 4 && value.length === 0) end.flags |= FLAG.selective;
     else if (kind === 3 && value.length === 1) {
@@ -226,6 +226,9 @@ function noteRetransmission(
   tracker.lastWindow = window;
   tracker.retransmissions = 0;
 }
+
+/** An end of which nothing is known any more. */
+export const forgotten = ({ flags }: TcpEnd): TcpEnd => ({ ...newEnd(), flags: flags & FLAG.liberal });
 
 /** The end of a client whose SYN was ignored and has been answered after all. */
 export function endOfIgnored({ lastEnd, lastWindow, lastScale, lastFlags }: TcpTracker): TcpEnd {
