@@ -43,6 +43,7 @@ const DEEP: Readonly<Record<string, string>> = {
   'nflog/operations.ts': 'the fuzzer gives it the answers of a hostile kernel',
   'nftables/commands.ts': 'compiles a document without a kernel: 3,000 recorded ones, and 10,000 random ones',
   'nftables/ranges/ranges.ts': 'a model with a list is its witness, over any sequence of changes',
+  'nftables/plan/settled.ts': 'a plan from a model is the same: that none was made cannot be seen',
   'nftables/write/repeated-objects.ts': 'tells which objects are copies of the last ones, which the bytes do not show',
   'nftables/write/rule-shapes.ts': 'tells which rules are copies of a template, which the bytes do not show',
   'rtnetlink/rtnetlink.ts': 'the test registers a kind of its own, as a contributor would',

@@ -1,19 +1,25 @@
 import { atIndex, BatchError, NetlinkError, type Path, typeError } from '../../errors.ts';
 import { type EventLoopBudget, type Exchange, NetlinkSocket, type Operation } from '../../netlink/index.ts';
 import { isMoved, retry } from '../../netlink/retry.ts';
+import type { Chain, ChainKey } from '../../nf_tables/chain.ts';
+import type { WireElement } from '../../nf_tables/element.ts';
+import type { RuleEntry } from '../../nf_tables/rule.ts';
+import type { SetKey } from '../../nf_tables/set.ts';
+import type { Table, TableKey } from '../../nf_tables/table.ts';
 import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import type { Features } from '../features.ts';
 import { interfacesOf } from '../interfaces.ts';
 import { RulesetMemory } from '../read/dump-memory.ts';
-import { type Ruleset, ruleset } from '../read/listing.ts';
-import { presentOf, RulesetMirror } from '../watch/mirror.ts';
+import { type Ruleset, ruleset, type SetEntry } from '../read/listing.ts';
+import { type MirrorParts, partsOf, presentOf, RulesetMirror } from '../watch/mirror.ts';
 import { commit } from '../write/commit.ts';
 import { Transaction } from '../write/transaction.ts';
 import { copyOf } from './content.ts';
 import type { DesiredRuleset } from './desired.ts';
 import { ModelMemory, textOfPlain } from './model-memory.ts';
 import { addTo, type PlacedPlan, planInParts, type RulesetPlan, type TableOwner } from './plan.ts';
-import { type PlanScope, Scope } from './scope.ts';
+import { type PlanScope, Scope, type ScopeSource } from './scope.ts';
+import { Settled } from './settled.ts';
 import type { PlacedOperation } from './table-plan.ts';
 
 /** Whose tables these are, what part of them is compared, and when to give up. */
@@ -38,6 +44,8 @@ class Recollection {
   readonly read = new RulesetMemory();
   readonly there = new ModelMemory(object => object);
   readonly wanted = new ModelMemory(textOfPlain);
+  /** What the last plan was made of, if it had nothing to do. */
+  settled: Settled | undefined;
 
   constructor(owner: string) {
     this.owner = owner;
@@ -53,6 +61,38 @@ export class Planner {
     if (this.#last?.owner !== owner) this.#last = new Recollection(owner);
     return this.#last;
   }
+}
+
+/** The state that a mirror has: nothing is waited for. */
+class MirrorSource implements ScopeSource {
+  readonly #parts: MirrorParts;
+
+  constructor(parts: MirrorParts) {
+    this.#parts = parts;
+  }
+  table(key: TableKey): Operation<Table | undefined> {
+    return known(this.#parts.table(key));
+  }
+  chain(key: ChainKey): Operation<Chain | undefined> {
+    return known(this.#parts.chain(key));
+  }
+  set(key: SetKey): Operation<SetEntry | undefined> {
+    return known(this.#parts.set(key));
+  }
+  elements(key: SetKey): Operation<WireElement[]> {
+    return known(this.#parts.elements(key));
+  }
+  rules(key: ChainKey): Operation<readonly RuleEntry[]> {
+    return known(this.#parts.rules(key));
+  }
+  whole(key: TableKey): Operation<Ruleset> {
+    return known(this.#parts.whole(key));
+  }
+}
+
+function* known<T>(value: T): Operation<T> {
+  yield* [];
+  return value;
 }
 
 /** Compares with the state that a mirror has, or that is read. */
@@ -84,12 +124,31 @@ class Comparison {
     this.#mirror = undefined;
     // Generations count from 1: this one has been told nothing yet.
     const isTold = mirror !== undefined && mirror.generation > 0;
-    const present = isTold ? presentOf(mirror) : yield* this.#read();
+    const present = isTold ? yield* this.#told(mirror) : yield* this.#read();
     const { transport, budget } = this.#exchange;
     const port = transport instanceof NetlinkSocket ? transport.port : undefined;
-    const { interfaces } = interfacesOf(transport);
-    const context = { port, interfaces, scope: this.#scope, memory: this.#memory, isDecoded: !isTold, budget };
-    return { present, planned: yield* planInParts(present, this.#desired, this.#options, context) };
+    const memory = this.#memory;
+    if (memory?.settled !== undefined && (yield* memory.settled.holds(present, this.#desired, port, budget)))
+      return { present, planned: { generation: present.generation, operations: [], places: [] } };
+    // Devices come and go without a commit.
+    let needsDevices = false;
+    const { interfaces: find } = interfacesOf(transport);
+    const interfaces = (name: string) => {
+      needsDevices = true;
+      return find(name);
+    };
+    const context = { port, interfaces, scope: this.#scope, memory, isDecoded: !isTold, budget };
+    const planned = yield* planInParts(present, this.#desired, this.#options, context);
+    if (memory !== undefined) {
+      const isSettled = planned.operations.length === 0 && !needsDevices;
+      memory.settled = isSettled ? yield* Settled.of(present, this.#desired, port, budget) : undefined;
+    }
+    return { present, planned };
+  }
+
+  *#told(mirror: RulesetMirror): Operation<Ruleset> {
+    if (this.#scope === undefined) return presentOf(mirror);
+    return yield* this.#scope.from(new MirrorSource(partsOf(mirror)), mirror.generation, this.#desired);
   }
 
   #read(): Operation<Ruleset> {

@@ -2,10 +2,11 @@ import { checkString } from '../../codec/index.ts';
 import { typeError } from '../../errors.ts';
 import type { Exchange, Operation } from '../../netlink/index.ts';
 import type { Chain, ChainKey } from '../../nf_tables/chain.ts';
+import type { WireElement } from '../../nf_tables/element.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { SetKey } from '../../nf_tables/set.ts';
-import type { TableKey } from '../../nf_tables/table.ts';
+import type { Table, TableKey } from '../../nf_tables/table.ts';
 import { XT_LAYOUTS } from '../../nf_tables/xt/layouts.ts';
 import { byName } from '../read/by-name.ts';
 import { dumpElements, list, type Ruleset, ruleset, type SetEntry } from '../read/listing.ts';
@@ -54,6 +55,10 @@ export class Scope {
   readonly #parts = new Map<string, Part>();
   /** The place that was last asked for, and the part of it: most objects stand behind another one of their table. */
   #asked: { family: unknown; table: string; part: Part | undefined } | undefined;
+  /** The names of all chains and sets in it. */
+  readonly #names = new Set<unknown>();
+  /** A table is compared as a whole. */
+  #anyTable = false;
 
   /** @throws TypeError, RangeError with the path in `only`, or of a table that is not desired */
   constructor(only: readonly PlanScope[], desired: DesiredRuleset) {
@@ -72,12 +77,14 @@ export class Scope {
       checkString(name, [...at, 'name'], LONGEST_NAME);
       if (kind === 'table') {
         this.#part({ family, name }).whole = true;
+        this.#anyTable = true;
         return;
       }
       checkString(table, [...at, 'table'], LONGEST_NAME);
       if (!tables.has(tableKey({ family, name: table })))
         throw typeError([...at, 'table'], 'one of `tables` of the desired ruleset', table);
       const part = this.#part({ family, name: table });
+      this.#names.add(name);
       (kind === 'chain' ? part.chains : part.sets).set(name, { family, table, name });
     });
   }
@@ -90,6 +97,11 @@ export class Scope {
       this.#parts.set(name, part);
     }
     return part;
+  }
+
+  /** Whether an object by this name may be a chain or set of the scope, or in a chain of it: it must be looked at closely. */
+  mayHave(name: unknown): boolean {
+    return this.#anyTable || this.#names.has(name);
   }
 
   /** The part that an object's place is in: most objects stand behind another one of their table. */
@@ -124,40 +136,81 @@ export class Scope {
     };
   }
 
-  /** Reads the scope, at one generation. Sets and chains of rules' own come with the rules. */
+  /** Reads the scope, at one generation. */
   *read(exchange: Exchange, desired: DesiredRuleset): Operation<Ruleset> {
-    const parts = [...this.#parts.values()];
+    const source = new KernelSource(exchange);
+    return yield* new Reading(exchange).consistent(exchange, generation => this.from(source, generation, desired));
+  }
+
+  /** The scope in a source, which is at this generation. Sets and chains of rules' own come with the rules. */
+  *from(source: ScopeSource, generation: number, desired: DesiredRuleset): Operation<Ruleset> {
     const named = new Set<string>();
-    for (const { family, table, name, flags } of desired.sets ?? [])
+    for (const { family, table, name, flags } of desired?.sets ?? [])
       if (!flags?.includes('anonymous')) named.add(`${family} ${table} ${name}`);
-    return yield* new Reading(exchange).consistent(exchange, function* (generation): Operation<Ruleset> {
-      const found: Ruleset = { generation, tables: [], chains: [], sets: [], rules: [], objects: [], flowtables: [] };
-      for (const part of parts) {
-        const { family, name: table } = part.key;
-        if (part.whole) {
-          const whole = yield* ruleset(exchange, { family, table, elements: true }, XT_LAYOUTS);
-          append(found.tables, whole.tables);
-          append(found.chains, whole.chains);
-          append(found.sets, whole.sets);
-          append(found.rules, whole.rules);
-          append(found.objects, whole.objects);
-          append(found.flowtables, whole.flowtables);
-          continue;
-        }
-        const head = yield* byName(exchange, 'table', part.key);
-        if (head === undefined) continue;
-        found.tables.push(head);
-        for (const key of part.sets.values()) yield* readSet(exchange, key, found);
-        for (const key of part.chains.values()) yield* readChain(exchange, key, found, named);
+    const found: Ruleset = { generation, tables: [], chains: [], sets: [], rules: [], objects: [], flowtables: [] };
+    for (const part of this.#parts.values()) {
+      if (part.whole) {
+        const whole = yield* source.whole(part.key);
+        append(found.tables, whole.tables);
+        append(found.chains, whole.chains);
+        append(found.sets, whole.sets);
+        append(found.rules, whole.rules);
+        append(found.objects, whole.objects);
+        append(found.flowtables, whole.flowtables);
+        continue;
       }
-      return found;
-    });
+      const head = yield* source.table(part.key);
+      if (head === undefined) continue;
+      found.tables.push(head);
+      for (const key of part.sets.values()) yield* readSet(source, key, found);
+      for (const key of part.chains.values()) yield* readChain(source, key, found, named);
+    }
+    return found;
   }
 }
 
-function* readSet(exchange: Exchange, key: Key, found: Ruleset): Operation<void> {
-  const set: SetEntry | undefined = yield* byName(exchange, 'set', key);
-  if (set !== undefined) found.sets.push({ ...set, elements: yield* dumpElements(exchange, key) });
+/** Where the present state of a scope is read from: the kernel, or a mirror of it. */
+export interface ScopeSource {
+  table(key: TableKey): Operation<Table | undefined>;
+  chain(key: ChainKey): Operation<Chain | undefined>;
+  /** Without its elements. */
+  set(key: SetKey): Operation<SetEntry | undefined>;
+  elements(key: SetKey): Operation<WireElement[]>;
+  /** The rules of a chain. */
+  rules(key: ChainKey): Operation<readonly RuleEntry[]>;
+  /** All of a table. */
+  whole(key: TableKey): Operation<Ruleset>;
+}
+
+class KernelSource implements ScopeSource {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+  table(key: TableKey): Operation<Table | undefined> {
+    return byName(this.#exchange, 'table', key);
+  }
+  chain(key: ChainKey): Operation<Chain | undefined> {
+    return byName(this.#exchange, 'chain', key);
+  }
+  set(key: SetKey): Operation<SetEntry | undefined> {
+    return byName(this.#exchange, 'set', key);
+  }
+  elements(key: SetKey): Operation<WireElement[]> {
+    return dumpElements(this.#exchange, key);
+  }
+  rules({ family, table, name: chain }: ChainKey): Operation<RuleEntry[]> {
+    return list(this.#exchange, 'rule', { family, table, chain }, XT_LAYOUTS);
+  }
+  whole({ family, name: table }: TableKey): Operation<Ruleset> {
+    return ruleset(this.#exchange, { family, table, elements: true }, XT_LAYOUTS);
+  }
+}
+
+function* readSet(source: ScopeSource, key: Key, found: Ruleset): Operation<void> {
+  const set = yield* source.set(key);
+  if (set !== undefined) found.sets.push({ ...set, elements: yield* source.elements(key) });
 }
 
 /** The scope in one of the two rulesets that are compared. */
@@ -167,7 +220,8 @@ export class ScopedRuleset implements ModelScope {
   /** Chains of rules' own, which rules of the scope may lead to: 'inet web __chain1'. */
   readonly #bound = new Set<string>();
   readonly #lists = new Map<string, readonly Given<ScopedObject>[]>();
-  #names: Set<string> | undefined;
+  /** The names of all chains of a table. */
+  #names: { key: string; names: ReadonlySet<unknown> } | undefined;
 
   constructor(scope: Scope, { chains = [] }: Pick<DesiredRuleset, 'chains'>) {
     this.#scope = scope;
@@ -179,8 +233,20 @@ export class ScopedRuleset implements ModelScope {
   }
 
   hasChain(key: string, name: string): boolean {
-    this.#names ??= new Set(this.#chains.map(chain => `${chain.family} ${chain.table} ${chain.name}`));
-    return this.#names.has(`${key} ${name}`);
+    if (this.#names?.key !== key) {
+      const names = new Set<unknown>();
+      let last: Chain | undefined;
+      let isIn = false;
+      for (const chain of this.#chains) {
+        // Most stand behind another one of their table.
+        if (last === undefined || chain.table !== last.table || chain.family !== last.family)
+          isIn = tableKey({ family: chain.family, name: chain.table }) === key;
+        if (isIn) names.add(chain.name);
+        last = chain;
+      }
+      this.#names = { key, names };
+    }
+    return this.#names.names.has(name);
   }
 
   /** Asked for the chains before the rules. */
@@ -188,8 +254,11 @@ export class ScopedRuleset implements ModelScope {
     const known = this.#lists.get(kind) as readonly Given<T>[] | undefined;
     if (known !== undefined) return known;
     const found: Given<T>[] = [];
+    const isOutside = kind === 'rules' ? this.#isOtherRule : kind === 'chains' ? this.#isOtherChain : undefined;
     for (let index = 0; index < list.length; index++) {
       const whole = list[index]!;
+      // Of a large ruleset nearly all are outside: this is the way of those.
+      if (isOutside?.(whole)) continue;
       // Whoever checks the list refuses it.
       const isObject = typeof whole === 'object' && whole !== null;
       const object = isObject ? this.#within(kind, whole) : whole;
@@ -198,6 +267,18 @@ export class ScopedRuleset implements ModelScope {
     this.#lists.set(kind, found);
     return found;
   }
+
+  readonly #isOtherRule = (rule: ScopedObject | null): boolean =>
+    typeof rule === 'object' &&
+    typeof rule?.chain === 'string' &&
+    !this.#scope.mayHave(rule.chain) &&
+    this.#bound.size === 0;
+
+  readonly #isOtherChain = (chain: ScopedObject | null): boolean =>
+    typeof chain === 'object' &&
+    typeof chain?.name === 'string' &&
+    !this.#scope.mayHave(chain.name) &&
+    chain.flags === undefined;
 
   /** The object as it is compared: undefined outside of the scope. Sets outside are still needed to compile rules, but not their elements. */
   #within<T extends ScopedObject>(kind: string, object: T): T | undefined {
@@ -224,24 +305,24 @@ export class ScopedRuleset implements ModelScope {
 }
 
 /** A chain with its rules, and the sets and chains that belong to these rules. */
-function* readChain(exchange: Exchange, key: Key, found: Ruleset, named: ReadonlySet<string>): Operation<void> {
-  const { family, table, name } = key;
-  const chain: Chain | undefined = yield* byName(exchange, 'chain', key);
+function* readChain(source: ScopeSource, key: Key, found: Ruleset, named: ReadonlySet<string>): Operation<void> {
+  const { family, table } = key;
+  const chain = yield* source.chain(key);
   if (chain === undefined) return;
   found.chains.push(chain);
-  const rules = yield* list(exchange, 'rule', { family, table, chain: name }, XT_LAYOUTS);
+  const rules = yield* source.rules(key);
   append(found.rules, rules);
   for (const own of setsOf(rules)) {
     const isKnown = found.sets.some(set => set.family === family && set.table === table && set.name === own);
     if (isKnown || named.has(`${family} ${table} ${own}`)) continue;
     const ofRule = { family, table, name: own };
-    if ((yield* byName(exchange, 'set', ofRule))?.flags?.includes('anonymous')) yield* readSet(exchange, ofRule, found);
+    if ((yield* source.set(ofRule))?.flags?.includes('anonymous')) yield* readSet(source, ofRule, found);
   }
   for (const target of targetsOf(rules)) {
     if (found.chains.some(each => each.family === family && each.table === table && each.name === target)) continue;
     const ofRule = { family, table, name: target };
-    const own = yield* byName(exchange, 'chain', ofRule);
-    if (own?.flags?.includes('binding')) yield* readChain(exchange, ofRule, found, named);
+    const own = yield* source.chain(ofRule);
+    if (own?.flags?.includes('binding')) yield* readChain(source, ofRule, found, named);
   }
 }
 

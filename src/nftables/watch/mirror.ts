@@ -1,10 +1,11 @@
-import type { Chain } from '../../nf_tables/chain.ts';
+import type { Chain, ChainKey } from '../../nf_tables/chain.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
-import type { Table } from '../../nf_tables/table.ts';
+import type { SetKey } from '../../nf_tables/set.ts';
+import type { Table, TableKey } from '../../nf_tables/table.ts';
 import type { Ruleset, SetEntry } from '../read/listing.ts';
 import type { MonitorItem, RulesetEvent } from './monitor.ts';
 
@@ -31,6 +32,52 @@ interface SetState {
 /** The state of a mirror itself: nobody may change it. An object is the same one as long as no event has told otherwise. */
 export let presentOf: (mirror: RulesetMirror) => Ruleset;
 
+/** Parts of that state, by what names them. */
+export let partsOf: (mirror: RulesetMirror) => MirrorParts;
+
+/** A mirror by the names of its objects, without a list of all. */
+export class MirrorParts {
+  readonly #tables: ReadonlyMap<string, TableState>;
+  readonly #generation: number;
+
+  constructor(tables: ReadonlyMap<string, TableState>, generation: number) {
+    this.#tables = tables;
+    this.#generation = generation;
+  }
+
+  #in({ family, table }: { family: string; table: string }): TableState | undefined {
+    return this.#tables.get(`${family} ${table}`);
+  }
+
+  table({ family, name }: TableKey): Table | undefined {
+    return this.#in({ family, table: name })?.table;
+  }
+
+  chain(key: ChainKey): Chain | undefined {
+    for (const chain of this.#in(key)?.chains.values() ?? []) if (chain.name === key.name) return chain;
+    return undefined;
+  }
+
+  set(key: SetKey): SetEntry | undefined {
+    return this.#in(key)?.sets.get(key.name)?.set;
+  }
+
+  elements(key: SetKey): WireElement[] {
+    return [...(this.#in(key)?.sets.get(key.name)?.elements.values() ?? [])];
+  }
+
+  /** The rules of a chain. */
+  rules(key: ChainKey): readonly RuleEntry[] {
+    return this.#in(key)?.rules.get(key.name) ?? [];
+  }
+
+  /** All of a table. */
+  whole({ family, name }: TableKey): Ruleset {
+    const state = this.#in({ family, table: name });
+    return rulesetOf(this.#generation, state === undefined ? [] : [state], rule => rule);
+  }
+}
+
 /**
  * The ruleset as events change it: give it each item of a monitor that was opened with `initial`.
  * `ruleset` is then what a new reading would show, but for what the kernel tells nobody: the values of counters, use counts, and elements that
@@ -45,6 +92,7 @@ export let presentOf: (mirror: RulesetMirror) => Ruleset;
 export class RulesetMirror {
   static {
     presentOf = mirror => mirror.#present(rule => rule);
+    partsOf = mirror => new MirrorParts(mirror.#tables, mirror.#generation);
   }
 
   #tables = new Map<string, TableState>();
@@ -91,25 +139,7 @@ export class RulesetMirror {
   }
 
   #present(listed: (rule: RuleEntry, before: RuleEntry | undefined) => object): Ruleset {
-    const states = [...this.#tables.values()];
-    const of = <T>(list: (state: TableState) => Iterable<T>): T[] => states.flatMap(state => [...list(state)]);
-    return {
-      generation: this.#generation,
-      tables: states.map(({ table }) => table),
-      chains: of(({ chains }) => chains.values()),
-      sets: of(({ sets }) => sets.values()).map(state => {
-        state.entry ??= { ...state.set, elements: [...state.elements.values()] };
-        return state.entry;
-      }),
-      // In the order of their chains.
-      rules: of(({ chains, rules }) =>
-        [...chains.values()].flatMap(chain =>
-          (rules.get(chain.name) ?? []).map((rule, i, list) => listed(rule, list[i - 1])),
-        ),
-      ) as RuleEntry[],
-      objects: of(({ objects }) => objects.values()),
-      flowtables: of(({ flowtables }) => flowtables.values()),
-    };
+    return rulesetOf(this.#generation, [...this.#tables.values()], listed);
   }
 
   #load(ruleset: Ruleset): void {
@@ -237,6 +267,33 @@ export class RulesetMirror {
     state.chains.set(key, after);
     if (before !== undefined && before.name !== after.name) rename(state, before.name, after.name);
   }
+}
+
+/** Tables as lists. Those of the kernel have the rules in the order of their chains. */
+function rulesetOf(
+  generation: number,
+  states: readonly TableState[],
+  listed: (rule: RuleEntry, before: RuleEntry | undefined) => object,
+): Ruleset {
+  const of = <T>(list: (state: TableState) => Iterable<T>): T[] => states.flatMap(state => [...list(state)]);
+  const rules: object[] = [];
+  for (const state of states)
+    for (const chain of state.chains.values()) {
+      const ofChain = state.rules.get(chain.name);
+      for (let i = 0; ofChain !== undefined && i < ofChain.length; i++) rules.push(listed(ofChain[i]!, ofChain[i - 1]));
+    }
+  return {
+    generation,
+    tables: states.map(({ table }) => table),
+    chains: of(({ chains }) => chains.values()),
+    sets: of(({ sets }) => sets.values()).map(state => {
+      state.entry ??= { ...state.set, elements: [...state.elements.values()] };
+      return state.entry;
+    }),
+    rules: rules as RuleEntry[],
+    objects: of(({ objects }) => objects.values()),
+    flowtables: of(({ flowtables }) => flowtables.values()),
+  };
 }
 
 /**
