@@ -25,6 +25,7 @@ export const RUNS: readonly (readonly [name: string, guest: string])[] = [
   ['dataplane', 'host'],
   ['dataplane', 'uml'],
   ['start', 'host'],
+  ['memory', 'host'],
 ];
 
 const RESULTS = join(ROOT, 'bench/results/all.json');

@@ -7,6 +7,7 @@ import { ffi } from './ffi.ts';
 import { fleet } from './fleet.ts';
 import type { Result } from './harness.ts';
 import { ipvs } from './ipvs.ts';
+import { memory } from './memory.ts';
 import { netns } from './netns.ts';
 import { nflog } from './nflog.ts';
 import { nftables } from './nftables.ts';
@@ -33,6 +34,7 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
   reconcile,
   dataplane,
   start,
+  memory,
 };
 /** Every benchmark, one after the other. */
 export const ALL = 'all';

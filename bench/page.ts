@@ -67,6 +67,12 @@ kernel. \`nft -c -j -f\` starts, parses the same JSON, compiles it and has the k
 that runs, by a process of its own, and by \`nft -f\`. \`parseRuleset\` only reads it, without a kernel. The same rules in
 iptables' language are restored by \`Iptables.restore\` and by \`iptables-nft-restore\`.`,
   },
+  memory: {
+    title: 'The kernel in memory',
+    text: `What \`netsteer/testing\` costs a unit test. \`fresh-kernel\` makes a kernel with one container, \`rules/N\` one with N rules,
+\`packets/N-rules\` lets a packet through a chain of N rules of which none matches, and \`packets/redirected\` the first packet of a
+connection, which is tracked, redirected and logged.`,
+  },
   codec: { title: 'Codec', text: 'Messages written and read in memory, without a kernel.' },
   netns: {
     title: 'Namespaces',

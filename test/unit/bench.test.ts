@@ -26,6 +26,7 @@ it('benchmarks have the names of the contract', () => {
     'reconcile',
     'dataplane',
     'start',
+    'memory',
   ];
   expect(Object.keys(BENCHMARKS)).toEqual(names);
 });

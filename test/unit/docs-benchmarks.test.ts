@@ -53,6 +53,7 @@ test('every benchmark has run, or the page says why it could not', () => {
       'reconcile',
       'dataplane',
       'start',
+      'memory',
     ]),
   );
 });
