@@ -1,6 +1,6 @@
 import { Transaction } from 'netsteer/nftables';
 import { MemoryKernel, tcp, udp } from 'netsteer/testing';
-import { compare, type Program, type Result, timedLoop } from './harness.ts';
+import { compare, type Program, type Result, timed, timedLoop } from './harness.ts';
 
 const LINKS = [{ name: 'eth0', addresses: ['192.168.0.50/24'] }];
 const RULES = 100;
@@ -12,12 +12,14 @@ export async function memory(quick: boolean): Promise<Result[]> {
     const programs: Program[] = [{ name: 'netsteer', run: () => timedLoop(operations, work) }];
     return compare(name, programs, { operations, rounds });
   };
-  const results = [
-    ...(await measure('fresh-kernel', 200, () => MemoryKernel.create().container('web', { links: LINKS }))),
-    ...(await measure('rules/1000', 5, () =>
-      manyRules(MemoryKernel.create().container('web', { links: LINKS }), 1000),
-    )),
-  ];
+  const results = await measure('fresh-kernel', 200, () => MemoryKernel.create().container('web', { links: LINKS }));
+  const rules = () =>
+    timed(() => {
+      const kernel = MemoryKernel.create();
+      manyRules(kernel.container('web', { links: LINKS }), 1000);
+      return kernel.close();
+    });
+  results.push(...(await compare('rules/1000', [{ name: 'netsteer', run: rules }], { operations: 1000, rounds })));
 
   const kernel = MemoryKernel.create();
   const web = kernel.container('web', { links: LINKS });

@@ -7,6 +7,7 @@ import { NetNs } from '../../src/netns/index.ts';
 import { Transaction } from '../../src/nftables/index.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
 import { frame, icmp, MemoryContainer, MemoryKernel, simulate, tcp, udp } from '../../src/testing/index.ts';
+import { compiledSources } from '../support/compiled.ts';
 import { until } from '../support/wait.ts';
 
 const VIP = '10.10.0.100';
@@ -315,7 +316,7 @@ test('simulate answers why a packet is dropped, for text, for JSON and for a rul
 test('a worker thread has kernels in memory of its own', async () => {
   const worker = new Worker(
     `import { parentPort } from 'node:worker_threads';
-     import { MemoryKernel } from ${JSON.stringify(new URL('../../dist/testing/index.js', import.meta.url).href)};
+     import { MemoryKernel } from ${JSON.stringify(`${compiledSources()}/testing/index.js`)};
      const web = MemoryKernel.create().container('web');
      await web.nftables.apply('add table ip of-worker');
      parentPort.postMessage((await web.nftables.tables()).map(({ name }) => name));
