@@ -26,21 +26,30 @@ export function typeOfAddress({ links }: Namespace, address: Uint8Array): Addres
   return 'unicast';
 }
 
-/** The device through which an address is reached: the longest prefix wins. */
-export function route({ links, routes }: Namespace, destination: Uint8Array): Link | undefined {
-  let best: { link: Link; prefix: number } | undefined;
-  const offer = (link: Link | undefined, prefix: number) => {
-    if (link?.up && (best === undefined || prefix > best.prefix)) best = { link, prefix };
+/** The device through which an address is reached. */
+export const route = (namespace: Namespace, destination: Uint8Array): Link | undefined =>
+  wayTo(namespace, destination)?.link;
+
+/** The neighbour to which a packet goes: the gateway of the route, or the destination itself. */
+export const nextHop = (namespace: Namespace, destination: Uint8Array): Uint8Array =>
+  wayTo(namespace, destination)?.via ?? destination;
+
+/** The longest prefix wins. */
+function wayTo({ links, routes }: Namespace, destination: Uint8Array): { link: Link; via?: Uint8Array } | undefined {
+  let best: { link: Link; prefix: number; via?: Uint8Array } | undefined;
+  const offer = (link: Link | undefined, prefix: number, via?: Uint8Array) => {
+    if (link?.up && (best === undefined || prefix > best.prefix)) best = { link, prefix, ...(via && { via }) };
   };
   for (const link of links)
     for (const { bytes, prefix } of link.addresses) if (isInside(destination, bytes, prefix)) offer(link, prefix);
-  for (const { to, prefix, device } of routes)
+  for (const { to, prefix, device, via } of routes)
     if (isInside(destination, to, prefix))
       offer(
         links.find(each => each.index === device),
         prefix,
+        via,
       );
-  return best?.link;
+  return best;
 }
 
 /** Of the addresses of a device that with which it speaks to another: one of the same network, or the first. */

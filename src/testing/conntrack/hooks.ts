@@ -3,7 +3,7 @@ import type { Namespace } from '../machine/state.ts';
 import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
 import { runChain } from '../packets/chain.ts';
 import { type BuiltIn, type HookPath, INPUT, natChains, OUTPUT, POSTROUTING, PREROUTING } from '../packets/hooks.ts';
-import type { Packet } from '../packets/packet.ts';
+import { ETH_P_IPV6, type Packet } from '../packets/packet.ts';
 import type { Kernel } from './kernel.ts';
 import { isDone, type Manip, setUp } from './nat.ts';
 import { translate, translateError } from './rewrite.ts';
@@ -19,12 +19,14 @@ const DEFRAGMENT_PRIORITY = -400;
 
 /** The hooks of connection tracking and NAT for one family, where rules of the namespace have switched them on. */
 export function connectionHooks(namespace: Namespace, family: number): BuiltIn[] {
-  if (!tracks(namespace, family)) return [];
+  if (!hasRule(namespace, family, GATHERING)) return [];
   const whole = (hook: number): BuiltIn => ({
     hook,
     priority: DEFRAGMENT_PRIORITY,
     run: ({ kernel }, packet) => defragment(kernel, packet),
   });
+  const gathering = [whole(PREROUTING), whole(OUTPUT)];
+  if (!hasRule(namespace, family, TRACKING)) return gathering;
   const tracked = (hook: number): BuiltIn => ({
     hook,
     priority: CONNTRACK_PRIORITY,
@@ -35,14 +37,7 @@ export function connectionHooks(namespace: Namespace, family: number): BuiltIn[]
     priority: CONFIRM_PRIORITY,
     run: ({ kernel }, { tracked: one }) => (one === undefined || confirm(kernel, namespace, one) ? NF_ACCEPT : NF_DROP),
   });
-  const hooks = [
-    whole(PREROUTING),
-    whole(OUTPUT),
-    tracked(PREROUTING),
-    tracked(OUTPUT),
-    confirmed(INPUT),
-    confirmed(POSTROUTING),
-  ];
+  const hooks = [...gathering, tracked(PREROUTING), tracked(OUTPUT), confirmed(INPUT), confirmed(POSTROUTING)];
   if (![PREROUTING, INPUT, OUTPUT, POSTROUTING].some(hook => natChains(namespace, family, hook).length > 0))
     return hooks;
   const translated = (hook: number, priority: number): BuiltIn => ({
@@ -60,13 +55,33 @@ export function connectionHooks(namespace: Namespace, family: number): BuiltIn[]
 }
 
 function defragment(kernel: Kernel, { bytes, protocol, fragmentOffset }: Packet): number {
-  const isPart = protocol === 0x0800 ? (bytes[6]! & 0x20) !== 0 || fragmentOffset > 0 : fragmentOffset > 0;
+  const isPart = protocol === 0x0800 ? (bytes[6]! & 0x20) !== 0 || fragmentOffset > 0 : hasFragmentHeader(bytes);
   return isPart ? kernel.notModelled('fragments, where connections are tracked: they are put together') : NF_ACCEPT;
 }
 
+/** Also around a packet that is whole: the header is taken out. */
+function hasFragmentHeader(bytes: Uint8Array): boolean {
+  let next = bytes[6]!;
+  for (let at = 40; at + 2 <= bytes.length; ) {
+    if (next === FRAGMENT_HEADER) return true;
+    if (next !== 0 && next !== 43 && next !== 60) return false;
+    next = bytes[at]!;
+    at += (bytes[at + 1]! + 1) * 8;
+  }
+  return false;
+}
+const FRAGMENT_HEADER = 44;
+const AUTHENTICATION = 51;
+const NO_NEXT_HEADER = 59;
+
 function look(kernel: Kernel, namespace: Namespace, packet: Packet, checks: boolean): number {
   if (packet.tracked !== undefined || packet.untracked) return NF_ACCEPT;
+  if (packet.protocol === ETH_P_IPV6 && packet.transportProtocol === AUTHENTICATION)
+    return kernel.notModelled('authentication headers, where connections are tracked');
+  // "No next header" is no protocol.
+  if (packet.protocol === ETH_P_IPV6 && packet.transportProtocol === NO_NEXT_HEADER) return NF_ACCEPT;
   const finding = track(kernel, namespace, packet, checks);
+  delete packet.zone;
   if (finding === 'dropped') return NF_DROP;
   if (finding === 'untracked') packet.untracked = true;
   else packet.tracked = finding;
@@ -105,13 +120,15 @@ function rewrite(path: HookPath, family: number, hook: number, packet: Packet): 
   return NF_ACCEPT;
 }
 
-/** Whether a rule of the namespace has switched connection tracking on, for a family. */
-function tracks({ nfTables }: Namespace, family: number): boolean {
+/** Whether a rule of the namespace is one of those, for a family. */
+function hasRule({ nfTables }: Namespace, family: number, names: ReadonlySet<string>): boolean {
   for (const table of nfTables.tables) {
     if (table.family !== family && table.family !== 1) continue;
     for (const { rules } of table.chains)
-      for (const { expressions } of rules) if (expressions.some(({ name }) => TRACKING.has(name))) return true;
+      for (const { expressions } of rules) if (expressions.some(({ name }) => names.has(name))) return true;
   }
   return false;
 }
 const TRACKING = new Set(['ct', 'nat', 'masq', 'redir', 'connlimit', 'synproxy']);
+/** These only want whole packets. */
+const GATHERING = new Set([...TRACKING, 'tproxy', 'socket']);

@@ -201,7 +201,7 @@ function isDatagram(packet: Packet, protocol: number, transport: number, sums: b
   const sum = u16(bytes, transport + 6);
   if (protocol === UDP) {
     if (field > length || field < 8) return false;
-    return sum === 0 || !sums || isSummed(packet, protocol, transport, field, field);
+    return sum === 0 || !sums || isSummed(packet, protocol, transport);
   }
   const covered = field === 0 ? length : field;
   if (covered < 8 || covered > length || sum === 0) return false;

@@ -167,7 +167,7 @@ function message(
     }
     if ((group.flags & Log.NFULNL_CFG_F_SEQ) !== 0) writer.u32be(Log.NFULA_SEQ, group.sequence++);
     if ((group.flags & Log.NFULNL_CFG_F_SEQ_GLOBAL) !== 0) writer.u32be(Log.NFULA_SEQ_GLOBAL, nflog.sequence++);
-    if (group.mode === Log.NFULNL_COPY_PACKET) writer.attribute(Log.NFULA_PAYLOAD, packet.bytes.slice(0, copied));
+    if (copied > 0) writer.attribute(Log.NFULA_PAYLOAD, packet.bytes.slice(0, copied));
   });
   return writer.take();
 }

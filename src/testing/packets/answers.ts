@@ -16,12 +16,14 @@ const PRECEDENCE = 0xc0;
 const ICMP_ERRORS = new Set([3, 4, 5, 11, 12]);
 const NR_ICMP_TYPES = 18;
 /** Protocols whose checksum may be absent, or is the kernel's last concern (nf_reject_verify_csum). */
-const UNCHECKED = new Set([33, 47, 50, 51, 132, 136]);
+const UNCHECKED = new Set([47, 50, 51, 132, 136]);
+/** Of these it was until Linux 6.17, which knows nothing of DCCP any more. */
+const DCCP = 33;
 
 /** Whether the transport's checksum is right, as far as the kernel looks before it answers (nf_ip_checksum, nf_ip6_checksum). */
-function isSound(packet: Packet, protocol: number, transport: number): boolean {
+function isSound(packet: Packet, protocol: number, transport: number, knowsDccp = true): boolean {
   const { bytes } = packet;
-  if (UNCHECKED.has(protocol)) return true;
+  if (UNCHECKED.has(protocol) || (protocol === DCCP && knowsDccp)) return true;
   const length = bytes.length - transport;
   if (protocol === UDP && length >= 8 && u16(bytes, transport + 6) === 0) return true;
   const hasPseudoHeader = packet.protocol !== ETH_P_IP || protocol === TCP || protocol === UDP;
@@ -122,11 +124,16 @@ function sumOfSix(answer: Uint8Array, protocol: number): number {
 }
 
 /** The ICMP error of a rule that rejects (nf_send_unreach, nf_send_unreach6): none about later fragments and wrong checksums. */
-export function unreachable(packet: Packet, source: Uint8Array | undefined, code: number): Uint8Array | undefined {
+export function unreachable(
+  packet: Packet,
+  source: Uint8Array | undefined,
+  code: number,
+  knowsDccp: boolean,
+): Uint8Array | undefined {
   const { transport, transportProtocol, fragmentOffset, protocol, bytes } = packet;
   if (fragmentOffset !== 0 || transport === undefined || transportProtocol === undefined) return undefined;
   if (protocol !== ETH_P_IP && transport >= bytes.length) return undefined;
-  if (!isSound(packet, transportProtocol, transport)) return undefined;
+  if (!isSound(packet, transportProtocol, transport, knowsDccp)) return undefined;
   return icmpError(packet, source, protocol === ETH_P_IP ? 3 : 1, code);
 }
 

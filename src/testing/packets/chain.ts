@@ -16,6 +16,9 @@ import { type Packet, parse } from './packet.ts';
 import type { Traced, TraceKind } from './trace.ts';
 
 const REGISTERS = 80;
+/** Families whose chains see packets that nobody has looked at. */
+const NETDEV = 5;
+const BRIDGE = 7;
 
 /** A rule that matched, or the end of a chain. */
 export interface Step {
@@ -55,7 +58,7 @@ const CONTINUES: Verdict = { code: NFT_CONTINUE };
 
 /** Lets a packet through a base chain (nft_do_chain). @returns NF_ACCEPT, NF_DROP, NF_STOLEN or NF_QUEUE */
 export function runChain(path: ChainPath, base: Chain, packet: Packet, point: HookPoint): number {
-  parse(packet);
+  parse(packet, point.family === NETDEV || point.family === BRIDGE);
   const registers = new Uint8Array(REGISTERS);
   const run: { -readonly [Key in keyof Run]: Run[Key] } = {
     engine: path.engine,

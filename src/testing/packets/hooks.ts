@@ -2,10 +2,10 @@ import { NFT_TABLE_F_DORMANT } from '../../linux/nf_tables.ts';
 import type { Kernel } from '../conntrack/kernel.ts';
 import type { Context } from '../ipvs/transmit.ts';
 import type { Link, Namespace } from '../machine/state.ts';
-import { NF_ACCEPT } from '../nf_tables/expressions/type.ts';
+import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
 import type { Chain, NfTables } from '../nf_tables/state.ts';
 import { type ChainPath, runChain } from './chain.ts';
-import { type Packet, parse } from './packet.ts';
+import { ETH_P_IP, ETH_P_IPV6, isWhole, type Packet, parse } from './packet.ts';
 
 export const PREROUTING = 0;
 export const INPUT = 1;
@@ -90,8 +90,24 @@ export function runDeviceHook(path: HookPath, hook: number, device: Link, packet
       ...baseChains(namespace, [NETDEV], hook),
       ...(hook === INGRESS ? baseChains(namespace, [INET], INET_INGRESS) : []),
     ].filter(each => each.base!.devices.some(name => isCalled(device.name, name)));
-    return chains.map(chain => entryOf(chain, { family: chain.table.family, hook: chain.base!.hook }));
+    return chains.map(chain =>
+      chain.table.family === INET ? inetEntry(chain) : entryOf(chain, { family: NETDEV, hook }),
+    );
   });
+}
+
+/** A chain of inet at a device: other protocols go past it, malformed packets end at it (nft_do_chain_inet). */
+function inetEntry(chain: Chain): Entry {
+  const four = entryOf(chain, { family: 2, hook: INET_INGRESS });
+  const six = entryOf(chain, { family: 10, hook: INET_INGRESS });
+  return {
+    ...four,
+    run(path, packet) {
+      if (packet.protocol !== ETH_P_IP && packet.protocol !== ETH_P_IPV6) return NF_ACCEPT;
+      if (!isWhole(packet)) return NF_DROP;
+      return (packet.protocol === ETH_P_IP ? four : six).run(path, packet);
+    },
+  };
 }
 
 /** A name of a device, or the beginning of its name. */

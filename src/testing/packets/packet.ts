@@ -73,16 +73,28 @@ export const newPacket = (bytes: Uint8Array, protocol: number): Packet => ({
 });
 
 /** Finds the transport header anew: each chain does so at its beginning (nft_set_pktinfo_ipv4, nft_set_pktinfo_ipv6). */
-export function parse(packet: Packet): void {
+export function parse(packet: Packet, mayBeMalformed = false): void {
   const { bytes, protocol } = packet;
   packet.transport = undefined;
   packet.transportProtocol = undefined;
   packet.fragmentOffset = 0;
+  if (mayBeMalformed && !isWhole(packet)) return;
   if (protocol === ETH_P_IP && bytes.length >= 20) {
     packet.transport = (bytes[0]! & 15) * 4;
     packet.transportProtocol = bytes[9]!;
     packet.fragmentOffset = u16(bytes, 6) & 0x1fff;
   } else if (protocol === ETH_P_IPV6 && bytes.length >= 40) parseSix(packet);
+}
+
+/** Whether a frame has all of the packet that its header tells of: before IPv4 and IPv6 have looked at it (nft_set_pktinfo_ipv4_validate). */
+export function isWhole({ bytes, protocol }: Packet): boolean {
+  if (protocol === ETH_P_IP) {
+    const header = (bytes[0]! & 15) * 4;
+    if (bytes.length < 20 || bytes[0]! >> 4 !== 4 || header < 20) return false;
+    const length = u16(bytes, 2);
+    return length <= bytes.length && length >= header;
+  }
+  return bytes.length >= 40 && bytes[0]! >> 4 === 6 && 40 + u16(bytes, 4) <= bytes.length;
 }
 
 /** ipv6_find_hdr: behind the extension headers, of which an authentication header is the last that is looked at. */

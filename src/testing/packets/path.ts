@@ -3,7 +3,7 @@ import { connectionHooks } from '../conntrack/hooks.ts';
 import { ipvsHooks } from '../ipvs/hooks.ts';
 import type { Context, Forwarded } from '../ipvs/transmit.ts';
 import type { Machine } from '../machine/machine.ts';
-import type { Link, Namespace } from '../machine/state.ts';
+import { isSince, type Link, type Namespace } from '../machine/state.ts';
 import { engineOf } from '../nf_tables/engine.ts';
 import { type Engine, NF_ACCEPT, NF_DROP, NF_QUEUE, type Outcome, type Run } from '../nf_tables/expressions/type.ts';
 import type { Chain, Expression, Rule, Verdict } from '../nf_tables/state.ts';
@@ -35,6 +35,7 @@ const VLAN_TAGS: ReadonlySet<number> = new Set([0x8100, 0x88a8]);
 const NFPROTO_ARP = 3;
 const AF_INET = 2;
 const MULTICAST_BIT = 1;
+const WITHOUT_DCCP = [6, 17] as const;
 /** pkt_type */
 const PACKET_HOST = 0;
 const PACKET_BROADCAST = 1;
@@ -145,7 +146,10 @@ export class Path implements HookPath {
     this.#rejected = true;
     if (point.family === NETDEV || point.hook > POSTROUTING)
       return this.kernel.notModelled('reject: the answers that go straight to a device');
-    const answer = code === undefined ? reset(packet) : unreachable(packet, this.#own(packet), code);
+    const answer =
+      code === undefined
+        ? reset(packet)
+        : unreachable(packet, this.#own(packet), code, !isSince(this.kernel.release, WITHOUT_DCCP));
     if (answer !== undefined) this.#answer(packet, answer, code === undefined);
     return { code: NF_DROP };
   }
@@ -184,6 +188,7 @@ export class Path implements HookPath {
     const out =
       index === undefined ? route(this.namespace, gateway) : this.namespace.links.find(each => each.index === index);
     if (out === undefined) return;
+    if (out.loopback) this.kernel.notModelled('dup: copies by the loopback device');
     if (point.hook === PREROUTING || point.hook === INPUT) lowerHops(copy, true);
     copy.outDevice = out;
     copy.untracked = true;
@@ -244,6 +249,7 @@ export class Path implements HookPath {
     const fault = isLoopback(packet) ? undefined : martian(namespace, source, destination, type);
     if (fault !== undefined) return this.#drop(packet, fault);
     if (type !== 'unicast') {
+      if (isFragment(packet)) return this.kernel.notModelled('fragments for this host: they are put together');
       const verdict = this.#hook(family, INPUT, packet);
       if (this.#sentBy !== undefined) return this.#toServer(packet, this.#sentBy);
       return this.#end(packet, verdict);
@@ -405,6 +411,8 @@ function builtIns(namespace: Namespace, family: number): readonly BuiltIn[] {
   return [...ipvsHooks(family), ...connectionHooks(namespace, family)];
 }
 
+/** A part of a packet of IPv4: that of IPv6 is put together behind the hooks. */
+const isFragment = ({ bytes, protocol }: Packet): boolean => protocol === ETH_P_IP && (u16(bytes, 6) & 0x3fff) !== 0;
 const isLoopback = ({ inDevice }: Packet): boolean => inDevice?.loopback === true;
 const isLinkLocal = (address: Uint8Array): boolean => address[0] === 0xfe && (address[1]! & 0xc0) === 0x80;
 

@@ -61,10 +61,10 @@ export function tellStep(
         if (verdict.chain !== undefined) writer.text(Nft.NFTA_VERDICT_CHAIN, verdict.chain.name);
       });
     if (packet.mark !== 0) writer.u32be(Nft.NFTA_TRACE_MARK, packet.mark);
-    if (isSince(release, CONNECTIONS)) writeConnection(writer, packet);
     if (!traced.isTold) {
       writeDevices(writer, packet);
       writeHeaders(writer, packet);
+      if (isSince(release, CONNECTIONS)) writeConnection(writer, packet);
     }
   });
   traced.isTold = true;
@@ -85,9 +85,9 @@ function writeConnection(writer: Writer, { tracked, untracked }: Packet): void {
     return;
   }
   writer.u32be(Nft.NFTA_TRACE_CT_STATE, STATES[tracked.state]);
-  writer.u32be(Nft.NFTA_TRACE_CT_ID, tracked.connection.id);
   writer.u8(Nft.NFTA_TRACE_CT_DIRECTION, tracked.direction);
-  writer.u32be(Nft.NFTA_TRACE_CT_STATUS, tracked.connection.status);
+  writer.u32be(Nft.NFTA_TRACE_CT_ID, tracked.connection.id);
+  if (tracked.connection.status !== 0) writer.u32be(Nft.NFTA_TRACE_CT_STATUS, tracked.connection.status);
 }
 
 function writeDevices(writer: Writer, { inDevice, outDevice }: Packet): void {

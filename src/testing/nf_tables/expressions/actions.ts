@@ -219,6 +219,8 @@ const tproxy: ExpressionType = {
   run: () => 'break',
 };
 
+const TCP = 6;
+const SYN_OR_ACK = 0x12;
 const SYNPROXY: readonly Row[] = [
   ['mss', Nft.NFTA_SYNPROXY_MSS, 'u16'],
   ['wscale', Nft.NFTA_SYNPROXY_WSCALE, 'u8'],
@@ -239,7 +241,12 @@ const synproxy: ExpressionType = {
   read: attributes => ({ values: readSynproxy(attributes) }),
   write: ({ values }, writer) => writeRows(SYNPROXY, values, writer),
   allows: (_, { hook }) => [INPUT, FORWARD].includes(hook),
-  run: (_, { engine }) => engine.notModelled('synproxy'),
+  run(_, { packet: { bytes, transport, transportProtocol }, engine }) {
+    if (transportProtocol !== TCP || transport === undefined) return 'break';
+    const flags = bytes[transport + 13];
+    if (flags === undefined) return { code: NF_DROP };
+    return (flags & SYN_OR_ACK) === 0 ? undefined : engine.notModelled('synproxy: the cookies of its answers');
+  },
 };
 
 const flowOffload: ExpressionType = {

@@ -1,7 +1,11 @@
 import * as Nft from '../../../linux/nf_tables.ts';
+import { EVENT } from '../../conntrack/messages.ts';
+import type { Connection, Tracked } from '../../conntrack/state.ts';
+import type { Packet } from '../../packets/packet.ts';
 import { EAFNOSUPPORT, EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
 import { neededU32, source, target } from '../context.ts';
 import type { Expression } from '../state.ts';
+import { nameBytes, u16be, u64 } from './meta.ts';
 import { given, type Row, writeRows } from './rows.ts';
 import { type ExpressionType, numberOf, type Outcome, type Run, store, storeNumber } from './type.ts';
 
@@ -41,6 +45,7 @@ const CT_KEYS: Record<number, readonly [length: number, direction: Direction]> =
   [Nft.NFT_CT_DST_IP6]: [16, 'must'],
   [Nft.NFT_CT_ID]: [4, 'no'],
 };
+const COUNTED: ReadonlySet<number> = new Set([Nft.NFT_CT_PKTS, Nft.NFT_CT_BYTES, Nft.NFT_CT_AVGPKT]);
 const CT_WRITABLE: Record<number, number> = {
   [Nft.NFT_CT_MARK]: 4,
   [Nft.NFT_CT_LABELS]: 16,
@@ -76,6 +81,8 @@ export const ct: ExpressionType = {
       else if (family !== AF_INET6 && family !== 1) refuse(EAFNOSUPPORT);
     }
     if (direction !== undefined && direction > 1) refuse(EINVAL);
+    // Rules that ask for what is counted switch the counting on, for the whole namespace.
+    if (COUNTED.has(key)) context.work.namespace.sysctls.set('net/netfilter/nf_conntrack_acct', '1');
     return { values: given({ key, direction, target: target(context, to, length), length }) };
   },
   write({ values }, writer) {
@@ -88,58 +95,61 @@ export const ct: ExpressionType = {
   run: evaluate,
 };
 
+const BOTH = 3;
+const LABELS = 16;
+const STATES = { new: 8, established: 2, related: 4 } as const;
+const STATE_INVALID = 1;
+const STATE_UNTRACKED = 64;
+
 /** Connection tracking as rules see it (nft_ct_get_eval, nft_ct_set_eval). */
 function evaluate(expression: Expression, run: Run): Outcome {
-  const { packet } = run;
-  const { key, direction, source: from } = expression.values as Record<string, number | undefined>;
+  return expression.values.source === undefined ? load(expression, run) : set(expression, run);
+}
+
+/** What a rule writes has no effect on a packet that belongs to no connection; a zone has one only on such a packet. */
+function set({ values }: Expression, { packet, view, registers }: Run): Outcome {
+  const at = (values.source as number) * 4;
   const { tracked } = packet;
-  if (from !== undefined) {
-    if (tracked === undefined) return undefined;
-    if (key === Nft.NFT_CT_MARK) tracked.connection.mark = run.view.getUint32(from * 4, true);
-    else return run.engine.notModelled('ct: a key that is written');
+  if (values.key === Nft.NFT_CT_ZONE) {
+    const direction = values.direction as number | undefined;
+    if (tracked === undefined && !packet.untracked)
+      packet.zone = {
+        id: view.getUint16(at, true),
+        directions: direction === undefined ? BOTH : 1 << direction,
+      };
     return undefined;
   }
+  if (tracked === undefined) return undefined;
+  const { connection } = tracked;
+  const tell = (event: number) => {
+    if (connection.events !== undefined) connection.events |= event;
+  };
+  if (values.key === Nft.NFT_CT_MARK) {
+    const mark = view.getUint32(at, true);
+    if (mark !== connection.mark) tell(EVENT.mark);
+    connection.mark = mark;
+  } else if (values.key === Nft.NFT_CT_LABELS && connection.labels !== undefined) {
+    const labels = registers.slice(at, at + LABELS);
+    if (labels.some((byte, i) => byte !== connection.labels![i])) tell(EVENT.label);
+    connection.labels = labels;
+  }
+  // The mask of events says only what is told.
+  return undefined;
+}
+
+function load(expression: Expression, run: Run): Outcome {
+  const { packet } = run;
+  const { key, direction } = expression.values as Record<string, number | undefined>;
+  const { tracked } = packet;
   const word = numberOf(expression, 'target');
   if (key === Nft.NFT_CT_STATE) {
-    const bits =
-      tracked === undefined ? (packet.untracked ? 64 : 1) : { new: 8, established: 2, related: 4 }[tracked.state];
-    storeNumber(run, word, bits);
+    storeNumber(run, word, stateOf(packet));
     return undefined;
   }
   if (tracked === undefined) return 'break';
   const { connection } = tracked;
   const tuple = (direction ?? tracked.direction) === 0 ? connection.original : connection.reply;
   switch (key) {
-    case Nft.NFT_CT_DIRECTION:
-      storeNumber(run, word, tracked.direction);
-      return undefined;
-    case Nft.NFT_CT_STATUS:
-      storeNumber(run, word, connection.status);
-      return undefined;
-    case Nft.NFT_CT_MARK:
-      storeNumber(run, word, connection.mark);
-      return undefined;
-    case Nft.NFT_CT_ID:
-      storeNumber(run, word, connection.id);
-      return undefined;
-    case Nft.NFT_CT_EXPIRATION:
-      storeNumber(run, word, Number(connection.expires - run.engine.now));
-      return undefined;
-    case Nft.NFT_CT_L3PROTOCOL:
-      storeNumber(run, word, connection.family);
-      return undefined;
-    case Nft.NFT_CT_PROTOCOL:
-      storeNumber(run, word, connection.protocol);
-      return undefined;
-    case Nft.NFT_CT_PROTO_SRC:
-      store(run, word, Uint8Array.of(tuple.sourcePort >> 8, tuple.sourcePort));
-      return undefined;
-    case Nft.NFT_CT_PROTO_DST:
-      store(run, word, Uint8Array.of(tuple.destinationPort >> 8, tuple.destinationPort));
-      return undefined;
-    case Nft.NFT_CT_ZONE:
-      storeNumber(run, word, connection.zone);
-      return undefined;
     case Nft.NFT_CT_SRC:
     case Nft.NFT_CT_SRC_IP:
     case Nft.NFT_CT_SRC_IP6:
@@ -148,13 +158,73 @@ function evaluate(expression: Expression, run: Run): Outcome {
     case Nft.NFT_CT_DST_IP:
     case Nft.NFT_CT_DST_IP6:
       return address(run, word, tuple.destination, key);
+    case Nft.NFT_CT_PROTO_SRC:
+      store(run, word, u16be(tuple.sourcePort));
+      return undefined;
+    case Nft.NFT_CT_PROTO_DST:
+      store(run, word, u16be(tuple.destinationPort));
+      return undefined;
     case Nft.NFT_CT_PKTS:
     case Nft.NFT_CT_BYTES:
     case Nft.NFT_CT_AVGPKT:
-      return run.engine.notModelled('ct: the counters of a connection');
+      store(run, word, u64(counted(connection.counters, key, direction)));
+      return undefined;
+    case Nft.NFT_CT_LABELS:
+      store(run, word, connection.labels ?? new Uint8Array(LABELS));
+      return undefined;
+    case Nft.NFT_CT_HELPER: {
+      const helper = connection.master?.helper;
+      if (helper === undefined) return 'break';
+      store(run, word, nameBytes(helper));
+      return undefined;
+    }
     default:
-      return run.engine.notModelled('ct: helpers and labels');
+      storeNumber(run, word, plain(key!, tracked, direction, run.engine.now));
+      return undefined;
   }
+}
+
+/** A template stands for the connection between a rule that sets a zone and the hook that looks for it. */
+function stateOf({ tracked, untracked, zone }: Packet): number {
+  if (tracked !== undefined) return STATES[tracked.state];
+  if (untracked) return STATE_UNTRACKED;
+  return zone === undefined ? STATE_INVALID : STATES.new;
+}
+
+function plain(
+  key: number,
+  { connection, direction: own }: Tracked,
+  direction: number | undefined,
+  now: bigint,
+): number {
+  switch (key) {
+    case Nft.NFT_CT_DIRECTION:
+      return own;
+    case Nft.NFT_CT_STATUS:
+      return connection.status;
+    case Nft.NFT_CT_MARK:
+      return connection.mark;
+    case Nft.NFT_CT_ID:
+      return connection.id;
+    case Nft.NFT_CT_EXPIRATION:
+      return Number(connection.expires - now);
+    case Nft.NFT_CT_L3PROTOCOL:
+      return connection.family;
+    case Nft.NFT_CT_PROTOCOL:
+      return connection.protocol;
+    default:
+      // The zone, in one direction or in both.
+      return direction === undefined || (connection.zoneDirections & (1 << direction)) !== 0 ? connection.zone : 0;
+  }
+}
+
+function counted(counters: Connection['counters'], key: number, direction: number | undefined): bigint {
+  const which = counters?.filter((_, i) => direction === undefined || direction === i) ?? [];
+  const packets = which.reduce((sum, each) => sum + each.packets, 0n);
+  const bytes = which.reduce((sum, each) => sum + each.bytes, 0n);
+  if (key === Nft.NFT_CT_PKTS) return packets;
+  if (key === Nft.NFT_CT_BYTES) return bytes;
+  return packets === 0n ? 0n : bytes / packets;
 }
 
 function address(run: Run, word: number, bytes: Uint8Array, key: number): Outcome {

@@ -7,6 +7,7 @@ import type { Expression } from '../state.ts';
 import { ACTIONS } from './actions.ts';
 import { COMPARING } from './compare.ts';
 import { ct } from './ct.ts';
+import { exthdr } from './exthdr.ts';
 import { fib } from './fib.ts';
 import { inner } from './inner.ts';
 import { LOADS } from './loads.ts';
@@ -26,6 +27,7 @@ export const EXPRESSIONS: ReadonlyMap<string, ExpressionType> = new Map(
     meta,
     ct,
     fib,
+    exthdr,
     ...LOADS,
     ...LOOKUPS,
     ...STATEFUL,

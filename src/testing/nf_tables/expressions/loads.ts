@@ -1,7 +1,8 @@
 import * as Nft from '../../../linux/nf_tables.ts';
 import { jhash } from '../../hash.ts';
-import { type Packet, u16 } from '../../packets/packet.ts';
+import { destinationOf, ETH_P_IP, type Packet } from '../../packets/packet.ts';
 import { EINVAL, EOPNOTSUPP, EOVERFLOW, ERANGE, refuse } from '../../refusal.ts';
+import { nextHop } from '../../routes.ts';
 import { limited, needed, neededU32, source, target } from '../context.ts';
 import { given, type Row, writeRows } from './rows.ts';
 import { type ExpressionType, numberOf, registerBytes, store, storeNumber } from './type.ts';
@@ -12,124 +13,6 @@ const INPUT = 1;
 const FORWARD = 2;
 const OUTPUT = 3;
 const POSTROUTING = 4;
-const _IFNAMSIZ = 16;
-const _NETDEV = 5;
-
-/** The kinds of extension headers of IPv6 that rules look for, and TCP. */
-const TCP = 6;
-const ETH_P_IP = 0x0800;
-const ETH_P_IPV6 = 0x86dd;
-
-const EXTHDR: readonly Row[] = [
-  ['target', Nft.NFTA_EXTHDR_DREG, 'register'],
-  ['source', Nft.NFTA_EXTHDR_SREG, 'register'],
-  ['type', Nft.NFTA_EXTHDR_TYPE, 'u8'],
-  ['offset', Nft.NFTA_EXTHDR_OFFSET, 'u32'],
-  ['length', Nft.NFTA_EXTHDR_LEN, 'u32'],
-  ['flags', Nft.NFTA_EXTHDR_FLAGS, 'u32'],
-  ['op', Nft.NFTA_EXTHDR_OP, 'u32'],
-];
-/** IPOPT_RR, IPOPT_LSRR, IPOPT_SSRR, IPOPT_RA: copied flag, class and number. */
-const IP_OPTIONS = new Set([7, 131, 137, 148]);
-
-/** Where an option or a header begins, and how long it is; undefined where it is absent. */
-function find(packet: Packet, op: number, type: number): { at: number; length: number } | undefined {
-  const { bytes, transport, transportProtocol, protocol, fragmentOffset } = packet;
-  if (op === Nft.NFT_EXTHDR_OP_IPV6) {
-    if (protocol !== ETH_P_IPV6) return undefined;
-    let next = bytes[6]!;
-    let at = 40;
-    while (at + 8 <= bytes.length && [0, 43, 44, 60, 51].includes(next)) {
-      const length = next === 44 ? 8 : next === 51 ? (bytes[at + 1]! + 2) * 4 : (bytes[at + 1]! + 1) * 8;
-      if (next === type) return { at, length };
-      if (next === 44 && (u16(bytes, at + 2) & 0xfff8) !== 0) return undefined;
-      next = bytes[at]!;
-      at += length;
-    }
-    return undefined;
-  }
-  if (op === Nft.NFT_EXTHDR_OP_TCPOPT) {
-    if (transportProtocol !== TCP || fragmentOffset > 0 || transport === undefined) return undefined;
-    if (transport + 20 > bytes.length) return undefined;
-    const end = Math.min(bytes.length, transport + (bytes[transport + 12]! >> 4) * 4);
-    return option(bytes, transport + 20, end, type);
-  }
-  if (op === Nft.NFT_EXTHDR_OP_IPV4) {
-    if (protocol !== ETH_P_IP) return undefined;
-    return option(bytes, 20, (bytes[0]! & 15) * 4, type);
-  }
-  return undefined;
-}
-
-/** Walks options: kinds 0 and 1 are one byte, a length of 0 counts as 1, and the end of the list ends nothing. */
-function option(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  type: number,
-): { at: number; length: number } | undefined {
-  for (let at = start; at < end; ) {
-    const kind = bytes[at]!;
-    const length = kind <= 1 ? 1 : Math.max(1, bytes[at + 1] ?? 1);
-    if (kind === type) return at + length <= end ? { at, length } : undefined;
-    at += length;
-  }
-  return undefined;
-}
-
-const exthdr: ExpressionType = {
-  read(attributes, context) {
-    const op = attributes?.u32be(Nft.NFTA_EXTHDR_OP) ?? Nft.NFT_EXTHDR_OP_IPV6;
-    const to = attributes?.u32be(Nft.NFTA_EXTHDR_DREG);
-    const from = attributes?.u32be(Nft.NFTA_EXTHDR_SREG);
-    if (to !== undefined && from !== undefined) refuse(EOPNOTSUPP);
-    if (op > Nft.NFT_EXTHDR_OP_DCCP) refuse(EOPNOTSUPP);
-    needed(attributes, Nft.NFTA_EXTHDR_TYPE);
-    const type = attributes!.u8(Nft.NFTA_EXTHDR_TYPE)!;
-    if (to === undefined && from === undefined) {
-      // TCP options alone can be taken out.
-      if (op !== Nft.NFT_EXTHDR_OP_TCPOPT) refuse(EOPNOTSUPP);
-      for (const absent of [Nft.NFTA_EXTHDR_OFFSET, Nft.NFTA_EXTHDR_LEN]) if (attributes!.has(absent)) refuse(EINVAL);
-      return { values: { type, op, offset: 0, length: 0, flags: 0 } };
-    }
-    const offset = limited(neededU32(attributes, Nft.NFTA_EXTHDR_OFFSET), U8_MAX);
-    const length = limited(neededU32(attributes, Nft.NFTA_EXTHDR_LEN), U8_MAX);
-    const flags = attributes!.u32be(Nft.NFTA_EXTHDR_FLAGS) ?? 0;
-    if (from !== undefined) {
-      if (op !== Nft.NFT_EXTHDR_OP_TCPOPT || attributes!.has(Nft.NFTA_EXTHDR_FLAGS)) refuse(EINVAL);
-      if (offset < 2) refuse(EOPNOTSUPP);
-      if (length !== 2 && length !== 4) refuse(EOPNOTSUPP);
-      return { values: { type, op, offset, length, flags: 0, source: source(context, from, length) } };
-    }
-    if ((flags & ~Nft.NFT_EXTHDR_F_PRESENT) !== 0) refuse(EINVAL);
-    if (op === Nft.NFT_EXTHDR_OP_IPV4 && !IP_OPTIONS.has(type)) refuse(EOPNOTSUPP);
-    return { values: { type, op, offset, length, flags, target: target(context, to!, length) } };
-  },
-  write({ values }, writer) {
-    writeRows(EXTHDR, given(values), writer);
-  },
-  run(expression, run) {
-    const { packet, engine } = run;
-    const op = numberOf(expression, 'op');
-    const type = numberOf(expression, 'type');
-    if (op > Nft.NFT_EXTHDR_OP_IPV4) return engine.notModelled('chunks of SCTP and options of DCCP');
-    const found = find(packet, op, type);
-    if (expression.values.target === undefined) return engine.notModelled('a rule that changes TCP options');
-    const word = numberOf(expression, 'target');
-    if ((numberOf(expression, 'flags') & Nft.NFT_EXTHDR_F_PRESENT) !== 0) {
-      const wrongFamily = op === Nft.NFT_EXTHDR_OP_IPV6 ? packet.protocol !== ETH_P_IPV6 : packet.protocol !== ETH_P_IP;
-      if (op === Nft.NFT_EXTHDR_OP_TCPOPT ? packet.transportProtocol !== TCP : wrongFamily) return 'break';
-      storeNumber(run, word, found === undefined ? 0 : 1);
-      return undefined;
-    }
-    const offset = numberOf(expression, 'offset');
-    const length = numberOf(expression, 'length');
-    if (found === undefined || (op !== Nft.NFT_EXTHDR_OP_IPV6 && offset + length > found.length)) return 'break';
-    if (found.at + offset + length > packet.bytes.length) return 'break';
-    store(run, word, packet.bytes.subarray(found.at + offset, found.at + offset + length));
-    return undefined;
-  },
-};
 
 const RT: readonly Row[] = [
   ['key', Nft.NFTA_RT_KEY, 'u32'],
@@ -156,7 +39,28 @@ const rt: ExpressionType = {
     values.key === Nft.NFT_RT_TCPMSS
       ? [FORWARD, OUTPUT, POSTROUTING].includes(hook)
       : [INPUT, FORWARD, OUTPUT, POSTROUTING].includes(hook),
-  run: (_, { engine }) => engine.notModelled('rt: the route of a packet'),
+  /** Only from routing on a packet has a route: hooks before it do not ask (nft_rt_get_eval). */
+  run({ values }, run) {
+    const { packet } = run;
+    const word = values.target as number;
+    if (packet.outDevice === undefined && run.point.hook === PREROUTING) return 'break';
+    switch (values.key) {
+      case Nft.NFT_RT_CLASSID:
+      case Nft.NFT_RT_XFRM:
+        storeNumber(run, word, 0);
+        return undefined;
+      case Nft.NFT_RT_TCPMSS:
+        if (packet.outDevice === undefined) return 'break';
+        storeNumber(run, word, packet.outDevice.mtu - (packet.protocol === ETH_P_IP ? 40 : 60));
+        return undefined;
+      default: {
+        const wantsFour = values.key === Nft.NFT_RT_NEXTHOP4;
+        if (wantsFour !== (packet.protocol === ETH_P_IP)) return 'break';
+        store(run, word, nextHop(run.namespace, destinationOf(packet)));
+        return undefined;
+      }
+    }
+  },
 };
 
 const SOCKET: readonly Row[] = [
@@ -189,7 +93,13 @@ const socket: ExpressionType = {
   },
   write: ({ values }, writer) => writeRows(SOCKET, given(values), writer),
   allows: (_, { hook }) => [PREROUTING, INPUT, OUTPUT].includes(hook),
-  run: (_, { engine }) => engine.notModelled('socket: the sockets of a namespace'),
+  /** No process listens in this kernel; a packet that a process sends has its socket, without a mark of its own. */
+  run({ values }, run) {
+    if (run.packet.user === undefined) return 'break';
+    if (values.key === Nft.NFT_SOCKET_CGROUPV2) return run.engine.notModelled('socket: control groups');
+    storeNumber(run, values.target as number, 0);
+    return undefined;
+  },
 };
 
 const HASH: readonly Row[] = [
@@ -295,12 +205,16 @@ const numgen: ExpressionType = {
   },
 };
 
+const TCP = 6;
+const SYN = 2;
+
 const OSF: readonly Row[] = [
   ['target', Nft.NFTA_OSF_DREG, 'register'],
   ['ttl', Nft.NFTA_OSF_TTL, 'u8'],
   ['flags', Nft.NFTA_OSF_FLAGS, 'u32'],
 ];
 
+const AF_INET6 = 10;
 const osf: ExpressionType = {
   read(attributes, context) {
     const to = neededU32(attributes, Nft.NFTA_OSF_DREG);
@@ -315,8 +229,11 @@ const osf: ExpressionType = {
     writeRows(OSF.slice(2), given(values), writer);
     writeRows(OSF.slice(0, 1), given(values), writer);
   },
-  allows: (_, { hook }) => [PREROUTING, INPUT, FORWARD].includes(hook),
-  run: (_, { engine }) => engine.notModelled('osf: fingerprints of operating systems'),
+  allows: (_, { family, hook }) => family !== AF_INET6 && [PREROUTING, INPUT, FORWARD].includes(hook),
+  run(_, { packet: { bytes, transport, transportProtocol }, engine }) {
+    const isSyn = transportProtocol === TCP && transport !== undefined && ((bytes[transport + 13] ?? 0) & SYN) !== 0;
+    return isSyn ? engine.notModelled('osf: fingerprints of operating systems') : 'break';
+  },
 };
 
 const XFRM: readonly Row[] = [
@@ -355,7 +272,8 @@ const xfrm: ExpressionType = {
     values.direction === 0
       ? [PREROUTING, INPUT, FORWARD].includes(hook)
       : [FORWARD, OUTPUT, POSTROUTING].includes(hook),
-  run: (_, { engine }) => engine.notModelled('IPsec'),
+  // No packet of this kernel has a security association.
+  run: () => 'break',
 };
 
 const TUNNEL: readonly Row[] = [
@@ -374,7 +292,12 @@ const tunnel: ExpressionType = {
     return { values: { key, target: target(context, to, key === Nft.NFT_TUNNEL_PATH ? 1 : 4), mode } };
   },
   write: ({ values }, writer) => writeRows(TUNNEL, given(values), writer),
-  run: (_, { engine }) => engine.notModelled('metadata of tunnels'),
+  // No packet of this kernel has come by a tunnel's device.
+  run({ values }, run) {
+    if (values.key !== Nft.NFT_TUNNEL_PATH) return 'break';
+    storeNumber(run, values.target as number, 0);
+    return undefined;
+  },
 };
 
-export const LOADS: Record<string, ExpressionType> = { exthdr, rt, socket, hash, numgen, osf, xfrm, tunnel };
+export const LOADS: Record<string, ExpressionType> = { rt, socket, hash, numgen, osf, xfrm, tunnel };

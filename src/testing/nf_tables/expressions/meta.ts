@@ -25,15 +25,14 @@ interface Key {
   readonly value: (packet: Packet, run: Run) => number | string | Uint8Array | undefined;
 }
 
-const u16be = (value: number): Uint8Array => Uint8Array.of(value >> 8, value);
-const u64 = (value: bigint): Uint8Array => {
+export const u16be = (value: number): Uint8Array => Uint8Array.of(value >> 8, value);
+export const u64 = (value: bigint): Uint8Array => {
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setBigUint64(0, value, true);
   return bytes;
 };
 const ARPHRD_ETHER = 1;
 const ARPHRD_LOOPBACK = 772;
-const ETH_P_IPV6 = 0x86dd;
 const SECONDS_A_DAY = 86_400n;
 const NANOSECONDS = 1_000_000_000n;
 
@@ -52,7 +51,7 @@ const KEYS: Record<number, Key> = {
   [Nft.NFT_META_SKGID]: { length: 4, value: ({ group }) => group },
   [Nft.NFT_META_NFTRACE]: { length: 1, value: ({ trace }) => Number(trace) },
   [Nft.NFT_META_RTCLASSID]: { length: 4, value: () => undefined },
-  [Nft.NFT_META_NFPROTO]: { length: 1, value: ({ protocol }) => (protocol === ETH_P_IPV6 ? 10 : 2) },
+  [Nft.NFT_META_NFPROTO]: { length: 1, value: (_, { point }) => point.family },
   [Nft.NFT_META_L4PROTO]: { length: 1, value: ({ transportProtocol }) => transportProtocol },
   [Nft.NFT_META_PKTTYPE]: { length: 1, value: ({ packetType }) => packetType },
   [Nft.NFT_META_CPU]: { length: 4, value: () => 0 },

@@ -18,11 +18,13 @@ import {
   NFTA_PAYLOAD_SREG,
 } from '../../../linux/nf_tables.ts';
 import { isSince } from '../../machine/state.ts';
+import { checksumWith, sctpChecksum } from '../../packets/checksums.ts';
 import { type Packet, setU16, u16 } from '../../packets/packet.ts';
 import { EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
 import { limited, neededU32, source, target } from '../context.ts';
+import type { Expression } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
-import { type ExpressionType, numberOf, registerBytes, store } from './type.ts';
+import { type ExpressionType, numberOf, type Outcome, type Run, registerBytes, store } from './type.ts';
 
 const U8_MAX = 255;
 const U16_MAX = 65_535;
@@ -65,6 +67,7 @@ const TCP = 6;
 const UDP = 17;
 const IPIP = 4;
 const GRE = 47;
+const SCTP = 132;
 
 /** Behind the transport header (nft_payload_inner_offset). */
 function innerOffset({ bytes, transport, transportProtocol, fragmentOffset }: Packet): number | undefined {
@@ -147,44 +150,51 @@ export const payload: ExpressionType = {
       store(run, numberOf(expression, 'target'), packet.bytes.subarray(at, at + length));
       return undefined;
     }
-    const bytes = registerBytes(run, numberOf(expression, 'source'), length).slice();
-    const old = packet.bytes.slice(at, at + length);
-    packet.bytes.set(bytes, at);
-    if (numberOf(expression, 'checksumType') === NFT_PAYLOAD_CSUM_INET) {
-      const field = start(packet, base, numberOf(expression, 'checksumOffset'), 3);
-      if (field === undefined || field + 2 > packet.bytes.length) return 'break';
-      setU16(packet.bytes, field, changed(u16(packet.bytes, field), old, bytes));
-      if ((numberOf(expression, 'checksumFlags') & NFT_PAYLOAD_L4CSUM_PSEUDOHDR) !== 0)
-        transportChecksum(packet, old, bytes);
-    } else if (numberOf(expression, 'checksumFlags') !== 0) transportChecksum(packet, old, bytes);
-    return undefined;
+    return write(expression, run, at, length);
   },
 };
 
-/**
- * A checksum after bytes have been replaced (RFC 1624: HC' = ~(~HC + ~m + m')). The kernel takes the first of them for the upper byte of a
- * word, wherever it stands.
- */
-function changed(sum: number, old: Uint8Array, bytes: Uint8Array): number {
-  let result = ~sum & 0xffff;
-  for (let i = 0; i < bytes.length; i++) {
-    const shift = i % 2 === 0 ? 8 : 0;
-    result += (~(old[i]! << shift) & 0xffff) + (bytes[i]! << shift);
+/** nft_payload_set_eval: the checksum first, then the bytes. */
+function write(expression: Expression, run: Run, at: number, length: number): Outcome {
+  const { packet } = run;
+  const base = numberOf(expression, 'base');
+  // Writes look at the fragment, other than short loads.
+  if (base === NFT_PAYLOAD_TRANSPORT_HEADER && packet.fragmentOffset > 0) return 'break';
+  const bytes = registerBytes(run, numberOf(expression, 'source'), length).slice();
+  const old = packet.bytes.slice(at, at + length);
+  const type = numberOf(expression, 'checksumType');
+  if (type === NFT_PAYLOAD_CSUM_INET) {
+    const field = at - numberOf(expression, 'offset') + numberOf(expression, 'checksumOffset');
+    if (field + 2 > packet.bytes.length) return 'break';
+    // A result of 0 is written as the other zero, whatever the protocol.
+    setU16(packet.bytes, field, checksumWith(u16(packet.bytes, field), old, bytes) || 0xffff);
   }
-  while (result > 0xffff) result = (result & 0xffff) + (result >>> 16);
-  return ~result & 0xffff;
+  if (numberOf(expression, 'checksumFlags') !== 0 && !correctTransport(packet, old, bytes)) return 'break';
+  packet.bytes.set(bytes, at);
+  if (type === NFT_PAYLOAD_CSUM_SCTP && packet.transportProtocol === SCTP) {
+    const { transport } = packet;
+    if (transport === undefined || transport + 12 > packet.bytes.length) return 'break';
+    const view = new DataView(packet.bytes.buffer, packet.bytes.byteOffset);
+    view.setUint32(transport + 8, sctpChecksum(packet.bytes, transport), true);
+  }
+  return undefined;
 }
 
 /** Where the checksum stands in a transport header that has a pseudo header. */
 const CHECKSUM_AT: Record<number, number> = { [TCP]: 16, [UDP]: 6, 136: 6, 58: 2 };
 
-function transportChecksum(packet: Packet, old: Uint8Array, bytes: Uint8Array): void {
-  const { transport, transportProtocol, fragmentOffset } = packet;
-  if (transport === undefined || transportProtocol === undefined || fragmentOffset > 0) return;
+/** The transport's checksum, where it covers what has been replaced. @returns whether it could be reached */
+function correctTransport(
+  { bytes, transport, transportProtocol, fragmentOffset }: Packet,
+  old: Uint8Array,
+  written: Uint8Array,
+): boolean {
+  if (transport === undefined || transportProtocol === undefined || fragmentOffset > 0) return true;
   const place = CHECKSUM_AT[transportProtocol];
-  if (place === undefined || transport + place + 2 > packet.bytes.length) return;
-  const sum = u16(packet.bytes, transport + place);
-  if (transportProtocol === UDP && sum === 0) return;
-  const result = changed(sum, old, bytes);
-  setU16(packet.bytes, transport + place, result === 0 && transportProtocol === UDP ? 0xffff : result);
+  if (place === undefined) return true;
+  const at = transport + place;
+  if (transportProtocol === UDP && (at + 2 > bytes.length || u16(bytes, at) === 0)) return true;
+  if (at + 2 > bytes.length) return false;
+  setU16(bytes, at, checksumWith(u16(bytes, at), old, written) || 0xffff);
+  return true;
 }
