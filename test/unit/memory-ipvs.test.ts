@@ -385,6 +385,19 @@ describe('connections through IPVS', () => {
     ]);
   });
 
+  it('is dropped where a persistence engine cannot read it', () => {
+    balance({ scheduler: 'rr', persistence: { timeoutSeconds: 60, engine: 'sip' } }, server(2));
+    expect(segment(1)).toMatchObject({ verdict: 'drop' });
+  });
+
+  it('of a process of this host goes to a server, and the answer comes from the virtual address', () => {
+    balance({ scheduler: 'rr' }, server(2, { forward: 'masquerade', port: 8080 }));
+    const { verdict, packet } = lb.send(tcp({ from: '10.10.0.1:5000', to: '10.10.0.100:80' }));
+    expect([verdict, packet.to]).toEqual(['forward', '10.10.0.2:8080']);
+    const answer = tcp({ from: '10.10.0.2:8080', to: '10.10.0.1:5000', flags: ['syn', 'ack'] });
+    expect(lb.receive(answer, { on: 'eth0' })).toMatchObject({ verdict: 'accept', packet: { from: '10.10.0.100:80' } });
+  });
+
   it.each([
     ['twos', { scheduler: 'twos' }, 'the random choices of the scheduler twos'],
     [

@@ -196,8 +196,11 @@ function beginPersistent(
   const { namespace, machine, now } = context;
   const { ipvs } = namespace;
   const { protocol, client, virtual, family } = incoming;
-  if (service.engine !== undefined && protocol === UDP)
+  if (service.engine !== undefined) {
+    // It reads datagrams, and has the kernel drop whatever else comes.
+    if (protocol !== UDP) return NF_DROP;
     return machine.notModelled(`the persistence engine ${service.engine}`);
+  }
   const isExact = virtual.port === service.port;
   const template = {
     protocol: !isExact && service.mark !== 0 ? 0 : protocol,

@@ -96,11 +96,18 @@ export function quotedIn(packet: Packet): Quoted | undefined {
   };
 }
 
-/**
- * Whether the sum of an ICMP error from a server's side is right. The kernel forgets the pseudo header of ICMPv6 (ip_vs_checksum_complete), so
- * that it drops those errors where no device has looked at the sum.
- */
-export const isSummed = ({ bytes, transport = 0 }: Packet): boolean => checksum(bytes, transport, bytes.length) === 0;
+/** What the pseudo header adds to the sum of ICMPv6. */
+function pseudoSum({ bytes, transport = 0, protocol }: Packet): number {
+  if (protocol === ETH_P_IP) return 0;
+  let sum = ICMPV6 + bytes.length - transport;
+  for (let at = 8; at < 40; at += 2) sum += u16(bytes, at);
+  return sum;
+}
+
+/** The sum of an ICMP message: 0 where the one that it has is right. Linux 6.1.176 takes none of ICMPv6 for right, 6.1.192 and 6.12.117 do. */
+const sumOfMessage = (packet: Packet): number =>
+  checksum(packet.bytes, packet.transport ?? 0, packet.bytes.length, pseudoSum(packet));
+export const isSummed = (packet: Packet): boolean => sumOfMessage(packet) === 0;
 
 /**
  * Rewrites an ICMP error about a masqueraded packet: towards the client it comes from the virtual address and quotes what the client has
@@ -115,14 +122,7 @@ export function redirectError(packet: Packet, quoted: Quoted, towards: 'client' 
   checkHeader(packet, quoted.at);
   setU16(bytes, quoted.transport + (towards === 'client' ? 2 : 0), end.port);
   setU16(bytes, transport + 2, 0);
-  const pseudo = packet.protocol === ETH_P_IP ? 0 : pseudoSum(packet, ICMPV6, bytes.length - transport);
-  setU16(bytes, transport + 2, checksum(bytes, transport, bytes.length, pseudo));
-}
-
-function pseudoSum({ bytes }: Packet, protocol: number, length: number): number {
-  let sum = protocol + length;
-  for (let at = 8; at < 40; at += 2) sum += u16(bytes, at);
-  return sum;
+  setU16(bytes, transport + 2, sumOfMessage(packet));
 }
 
 export interface Tunnel {
