@@ -52,7 +52,8 @@ export function* streamRequests(
     messages.setSequences(first, next, firstSequence);
     setFlags(messages.writer, messages.start(next - 1), NLM_F_ACK);
     const bytes = messages.bytes(first, next);
-    yield* datagrams.send(bytes, bytes.length, count);
+    if (datagrams.staysHere(bytes.length)) datagrams.sendNow(bytes, bytes.length, count);
+    else yield* datagrams.send(bytes, bytes.length, count);
     const fail = (index: number, ack: Ack) => {
       const failure = new Failure(index, ack, describe, exchange.operation, messages.bytes(index, index + 1).slice());
       result.failures.push(failure);
@@ -68,10 +69,12 @@ export function* streamRequests(
     let firstFailure: Failure | undefined;
     const last = (firstSequence + count - 1) >>> 0;
     try {
-      const ack = datagrams.readUntil(firstSequence, last, failed);
-      datagrams.unread = false;
-      if (ack.errno !== 0) fail(next - 1, ack);
-      if (datagrams.traced) datagrams.settle(firstFailure?.error);
+      if (!datagrams.acknowledged(last)) {
+        const ack = datagrams.readUntil(firstSequence, last, failed);
+        datagrams.unread = false;
+        if (ack.errno !== 0) fail(next - 1, ack);
+        if (datagrams.traced) datagrams.settle(firstFailure?.error);
+      }
     } catch (error) {
       datagrams.settle(error);
       if (!(error instanceof StateError)) throw error;
