@@ -61,23 +61,19 @@ export class PreparedState {
   /** @throws TypeError, RangeError with the path of what is wrong */
   constructor(state: ContainerState) {
     checkObject(state, [], ['redirects', 'redirectOptions', 'logging', 'transaction', 'virtualServers']);
-    const { redirects, redirectOptions = {}, logging, transaction, virtualServers } = state;
+    const { redirects, redirectOptions, logging, transaction, virtualServers } = state;
     if (transaction !== undefined && !(transaction instanceof Transaction))
       throw typeError(['transaction'], 'a Transaction', transaction);
     if (virtualServers !== undefined && !Array.isArray(virtualServers))
       throw typeError(['virtualServers'], 'an array of virtual servers', virtualServers);
     this.state = state;
-    if (state.redirectOptions !== undefined && redirects === undefined)
+    if (redirectOptions !== undefined && redirects === undefined)
       throw typeError(['redirects'], 'redirects with redirectOptions', undefined, 'ERR_MISSING');
-    const settings = at('redirectOptions', () => {
-      checkObject(redirectOptions, [], ['priority', 'output', 'connections']);
-      checkConnections(redirectOptions.connections);
-      return settingsIn(redirectOptions);
-    });
-    this.connections = redirectOptions.connections;
-    this.redirects = at('redirects', () => redirects && new RedirectSet(redirects, settings));
-    this.logging = at('logging', () => logging && new LogSet(logging));
-    const nftables = [redirects, logging, transaction].some(each => each !== undefined);
+    // Each of thousands of containers may have a state of its own.
+    this.redirects = redirects === undefined ? undefined : redirectsOf(redirects, redirectOptions);
+    this.connections = redirectOptions?.connections;
+    this.logging = logging === undefined ? undefined : at('logging', () => new LogSet(logging));
+    const nftables = redirects !== undefined || logging !== undefined || transaction !== undefined;
     this.needs = { nftables, ipvs: virtualServers !== undefined };
     this.ownsTable = transaction?.hasTable(isOwned) ?? false;
   }
@@ -120,6 +116,15 @@ export class PreparedState {
     }
     return this.#fresh;
   }
+}
+
+function redirectsOf(redirects: readonly Redirect[], options: ContainerState['redirectOptions'] = {}): RedirectSet {
+  const settings = at('redirectOptions', () => {
+    checkObject(options, [], ['priority', 'output', 'connections']);
+    checkConnections(options.connections);
+    return settingsIn(options);
+  });
+  return at('redirects', () => new RedirectSet(redirects, settings));
 }
 
 function at<T>(field: string, check: () => T): T {

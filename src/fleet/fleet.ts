@@ -317,17 +317,15 @@ export class Fleet {
       void this.#sockets.drop(container);
       return 'gone';
     }
-    // Our socket keeps the namespace of an ended container alive, so the commit may have succeeded in vain.
-    const done = (): Outcome => (container.ended ? 'gone' : 'programmed');
-    const failed = (error: unknown): Outcome => {
-      if (container.ended) return 'gone';
-      return error instanceof Error ? error : new Error(String(error));
-    };
     try {
-      const pending = this.#sockets.with(container, session => work(session, container));
-      return pending instanceof Promise ? pending.then(done, failed) : done();
+      const pending = this.#sockets.with(container, work);
+      if (!(pending instanceof Promise)) return doneOf(container);
+      return pending.then(
+        () => doneOf(container),
+        error => failureOf(container, error),
+      );
     } catch (error) {
-      return failed(error);
+      return failureOf(container, error);
     }
   }
 
@@ -373,6 +371,14 @@ function statesOf(desired: DesiredStates): (container: Container) => PreparedSta
     known.set(state, prepared);
     return prepared;
   };
+}
+
+// Our socket keeps the namespace of an ended container alive, so the commit may have succeeded in vain.
+const doneOf = ({ ended }: Container): Outcome => (ended ? 'gone' : 'programmed');
+
+function failureOf({ ended }: Container, error: unknown): Outcome {
+  if (ended) return 'gone';
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 function checkOptions(options: FleetApplyOptions, known: readonly string[]): FleetApplyOptions {

@@ -181,14 +181,14 @@ export class SocketCache {
    * Calls `use` with the container's session, which stays open until it is done.
    * @throws StateError ERR_CLOSED the fleet or the container is closed
    */
-  with<T>(container: Container, use: (session: FleetSession) => T | Promise<T>): T | Promise<T> {
+  with<T>(container: Container, use: (session: FleetSession, container: Container) => T | Promise<T>): T | Promise<T> {
     if (this.#closed) throw closedError('the fleet');
     container.checkOpen();
     const session = this.#owners.get(container) ?? this.#sessions.get(container) ?? this.#add(container);
     session.users++;
     let result: T | Promise<T>;
     try {
-      result = use(session);
+      result = use(session, container);
     } catch (error) {
       this.#used(session);
       throw error;
