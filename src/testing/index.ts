@@ -4,6 +4,7 @@ export {
   MemoryContainer,
   type MemoryContainerOptions,
   type PacketConnection,
+  type PacketCounter,
   type PacketEnds,
   type PacketLog,
   type PacketResult,

@@ -86,6 +86,20 @@ export interface ReceiveOptions {
   readonly on: string;
 }
 
+/** A rule that has counted the packet, by a counter of its own or one with a name. */
+export interface PacketCounter {
+  /** The family of the table. */
+  readonly family: PacketStep['family'];
+  /** The name of the table. */
+  readonly table: string;
+  /** The name of the chain. */
+  readonly chain: string;
+  /** The handle of the rule. */
+  readonly rule: bigint;
+  /** By so many bytes the counter has risen, and by one packet. */
+  readonly bytes: number;
+}
+
 /** What has become of a packet. */
 export interface PacketResult {
   /**
@@ -99,6 +113,8 @@ export interface PacketResult {
   readonly packet: TestPacket;
   /** Each rule that matched and each policy that was reached, in order. */
   readonly steps: readonly PacketStep[];
+  /** Each rule that has counted it. */
+  readonly counters: readonly PacketCounter[];
   /** What rules have logged to groups of NFLOG, whether or not a program listens to the group. */
   readonly logs: readonly PacketLog[];
   /** What the kernel has answered: ICMP errors and TCP resets. Numbers that a kernel makes up are 0 in them. */
@@ -213,7 +229,7 @@ function arriving(packet: PacketInput): Arriving {
 const sent = ({ bytes, device }: Sent): PacketSent => ({ packet: describePacket(bytes), device });
 
 function resultOf(passage: Passage): PacketResult {
-  const { verdict, reason, packet, steps, logs, answers, copies, forwardedTo, outDevice } = passage;
+  const { verdict, reason, packet, steps, counters, logs, answers, copies, forwardedTo, outDevice } = passage;
   return {
     verdict,
     ...(reason !== undefined && { reason }),
@@ -225,6 +241,7 @@ function resultOf(passage: Passage): PacketResult {
       ...(rule !== undefined && { rule: BigInt(rule) }),
       verdict: word,
     })),
+    counters: counters.map(each => ({ ...each, family: FAMILIES[each.family]!, rule: BigInt(each.rule) })),
     logs: logs.map(({ group, prefix, bytes }) => ({ group, prefix, packet: describePacket(bytes) })),
     answers: answers.map(sent),
     copies: copies.map(sent),

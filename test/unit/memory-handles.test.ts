@@ -295,6 +295,29 @@ describe('packets', () => {
   });
 });
 
+test('a result has the rules that counted, what was sent back, and why the kernel drops of its own accord', async () => {
+  const web = kernelOf().container('web', eth0('192.168.0.50/24'));
+  await web.nftables.apply(`table ip t {
+  counter seen {
+  }
+  chain c {
+    type filter hook input priority 0
+    counter name seen
+    tcp dport 23 counter reject with tcp reset
+  }
+}
+`);
+  const to = (address: string) => web.receive(tcp({ from: '192.168.0.1:1', to: address }), { on: 'eth0' });
+  const refused = to('192.168.0.50:23');
+  expect(refused.verdict).toBe('reject');
+  const rules = await web.nftables.rules({ family: 'ip', table: 't' });
+  expect(refused.counters.map(({ rule, bytes }) => [rule, bytes])).toEqual(rules.map(({ handle }) => [handle, 40]));
+  expect(refused.answers).toMatchObject([{ device: 'eth0', packet: { from: '192.168.0.50:23', to: '192.168.0.1:1' } }]);
+  const { verdict, reason, steps } = to('10.0.0.1:80');
+  expect({ verdict, steps }).toEqual({ verdict: 'drop', steps: [] });
+  expect(reason).toEqual(expect.any(String));
+});
+
 test('simulate answers why a packet is dropped, for text, for JSON and for a ruleset that was read', async () => {
   const text =
     'table inet f {\n chain in {\n type filter hook input priority 0; policy drop\n tcp dport 22 accept\n }\n }\n';

@@ -63,6 +63,15 @@ export interface Sent {
   readonly device: string;
 }
 
+/** A rule that has counted a packet, by a counter of its own or one with a name. */
+export interface Counted {
+  readonly family: number;
+  readonly table: string;
+  readonly chain: string;
+  readonly rule: number;
+  readonly bytes: number;
+}
+
 /** What has become of a packet. */
 export interface Passage {
   readonly verdict: 'accept' | 'drop' | 'reject' | 'forward' | 'queue';
@@ -70,6 +79,7 @@ export interface Passage {
   readonly reason: string | undefined;
   readonly packet: Packet;
   readonly steps: readonly Step[];
+  readonly counters: readonly Counted[];
   readonly logs: readonly Logged[];
   readonly outDevice: string | undefined;
   /** The server to which IPVS has sent it. */
@@ -89,6 +99,7 @@ export class Path implements HookPath {
   readonly engine: Engine;
   readonly isTraced: boolean;
   readonly steps: Step[] = [];
+  readonly #counters: Counted[] = [];
   readonly #logs: Logged[] = [];
   readonly #answers: Sent[] = [];
   readonly #copies: Sent[] = [];
@@ -128,6 +139,12 @@ export class Path implements HookPath {
 
   trace(traced: Traced, kind: TraceKind, chain: Chain, rule: Rule | undefined, verdict: Verdict): void {
     tellStep(this.kernel, this.namespace, traced, { kind, chain, rule, verdict });
+  }
+
+  counted({ chain, rule, packet }: Run): void {
+    const { table, name } = chain;
+    const bytes = packet.bytes.length;
+    this.#counters.push({ family: table.family, table: table.name, chain: name, rule: rule!.handle, bytes });
   }
 
   log({ values }: Expression, { packet, point }: Run): void {
@@ -382,6 +399,7 @@ export class Path implements HookPath {
       reason,
       packet,
       steps: this.steps,
+      counters: this.#counters,
       logs: this.#logs,
       outDevice: outDevice?.name,
       forwardedTo: this.#server(),

@@ -35,9 +35,10 @@ export const counter: Stateful = {
     return { values: {}, state: { packets, bytes } };
   },
   write: (_, { packets, bytes }) => ({ packets: packets!, bytes: bytes! }),
-  take(_, state, { packet }) {
+  take(_, state, run) {
     state.packets = state.packets! + 1n;
-    state.bytes = state.bytes! + BigInt(packet.bytes.length);
+    state.bytes = state.bytes! + BigInt(run.packet.bytes.length);
+    run.path.counted(run);
     return true;
   },
   reset(state) {

@@ -23,6 +23,8 @@ export interface Engine extends Codec {
 export interface PacketPath {
   /** Answers with an ICMP error, or with a TCP reset where there is no code, and drops the packet. */
   reject(code: number | undefined, run: Run): Outcome;
+  /** A counter of the rule has counted the packet. */
+  counted(run: Run): void;
   /** Tells those that listen to a group of NFLOG. */
   log(expression: Expression, run: Run): void;
   /** Sends a copy to a neighbour, by the device of that index where there is one. */
