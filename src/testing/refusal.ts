@@ -4,11 +4,14 @@ export class Refusal {
   /** Of the attribute's header, from the start of the message. */
   readonly offset: number | undefined;
   readonly text: string | undefined;
+  /** The rule that an attribute has broken, as the kernel describes it. */
+  readonly policy: Uint8Array | undefined;
 
-  constructor(errno: number, offset?: number, text?: string) {
+  constructor(errno: number, offset?: number, text?: string, policy?: Uint8Array) {
     this.errno = errno;
     this.offset = offset;
     this.text = text;
+    this.policy = policy;
   }
 }
 

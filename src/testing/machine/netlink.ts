@@ -1,6 +1,7 @@
 import {
   NETLINK_CAP_ACK,
   NETLINK_EXT_ACK,
+  NLA_F_NESTED,
   NLM_F_ACK_TLVS,
   NLM_F_CAPPED,
   NLM_F_MULTI,
@@ -9,6 +10,7 @@ import {
   NLMSG_HDRLEN,
   NLMSGERR_ATTR_MSG,
   NLMSGERR_ATTR_OFFS,
+  NLMSGERR_ATTR_POLICY,
 } from '../../linux/netlink.ts';
 import type { Refusal } from '../refusal.ts';
 import { Writer } from '../wire/attributes.ts';
@@ -48,7 +50,7 @@ export function* requestsOf(datagram: Uint8Array, port: number): Generator<Reque
 /** The answer of netlink_ack(): 0, or the kernel's refusal with its extended acknowledgement. */
 export function acknowledgement(socket: MemorySocket, request: Request, refusal: Refusal | undefined): Uint8Array {
   const writer = new Writer();
-  const { errno = 0, offset, text } = refusal ?? {};
+  const { errno = 0, offset, text, policy } = refusal ?? {};
   const capped = errno === 0 || socket.options.get(NETLINK_CAP_ACK) === 1;
   const explains = socket.options.get(NETLINK_EXT_ACK) === 1 && (offset !== undefined || text !== undefined);
   const flags = (capped ? NLM_F_CAPPED : 0) | (explains ? NLM_F_ACK_TLVS : 0);
@@ -60,6 +62,7 @@ export function acknowledgement(socket: MemorySocket, request: Request, refusal:
     if (!explains) return;
     if (text !== undefined) writer.text(NLMSGERR_ATTR_MSG, text);
     if (offset !== undefined) writer.u32(NLMSGERR_ATTR_OFFS, offset);
+    if (policy !== undefined) writer.nest(NLMSGERR_ATTR_POLICY | NLA_F_NESTED, () => writer.raw(policy));
   });
   return writer.take();
 }

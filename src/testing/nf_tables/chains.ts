@@ -1,9 +1,11 @@
 import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
-import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
+import { EEXIST, EFBIG, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
 import { type Attribute, type Attributes, textOf, type Writer } from '../wire/attributes.ts';
 import type { Work } from './context.ts';
+import { COUNTERS, HOOK } from './policies.ts';
+import { parsed } from './policy.ts';
 import type { Base, Chain, Table } from './state.ts';
 import { nameOf, tableOf } from './tables.ts';
 
@@ -36,57 +38,82 @@ interface Hook {
   readonly hook: number;
   readonly priority: number;
   readonly devices: string[];
+  readonly onDevices: boolean;
 }
 
 const STRICT = [6, 2] as const;
 
 /** nft_chain_parse_hook. What an existing chain has need not be given. */
 function readHook(work: Work, table: Table, attributes: Attributes, existing: Base | undefined): Hook {
-  const inside = attributes.nested(Nft.NFTA_CHAIN_HOOK)!;
-  const name = attributes.get(Nft.NFTA_CHAIN_NAME);
-  const hasBoth = inside.has(Nft.NFTA_HOOK_HOOKNUM) && inside.has(Nft.NFTA_HOOK_PRIORITY);
-  if (!hasBoth && existing === undefined) {
-    if (isSince(work.engine.release, STRICT)) refuse(ENOENT, name);
-    refuse(EINVAL);
-  }
-  const hook = inside.u32be(Nft.NFTA_HOOK_HOOKNUM) ?? existing!.hook;
-  const priority = (inside.u32be(Nft.NFTA_HOOK_PRIORITY) ?? existing!.priority) | 0;
+  const inside = parsed(attributes, Nft.NFTA_CHAIN_HOOK, HOOK)!;
   const typeAttribute = attributes.get(Nft.NFTA_CHAIN_TYPE);
   const type = typeAttribute === undefined ? (existing?.type ?? 'filter') : textOf(typeAttribute.bytes);
+  const isStrict = isSince(work.engine.release, STRICT);
+  const hook = inside.u32be(Nft.NFTA_HOOK_HOOKNUM) ?? existing?.hook;
+  const given = inside.u32be(Nft.NFTA_HOOK_PRIORITY);
+  const priority = given === undefined ? existing?.priority : given | 0;
+  if (hook === undefined || priority === undefined) {
+    if (!isStrict) refuse(EINVAL);
+    return refuse(ENOENT, attributes.get(Nft.NFTA_CHAIN_NAME));
+  }
+  if (existing !== undefined && isStrict && (hook !== existing.hook || priority !== existing.priority))
+    refuse(EOPNOTSUPP);
   const hooks = hooksOf(type, table.family);
   if (hooks === undefined) return refuse(ENOENT, typeAttribute);
-  if (!hooks.includes(hook)) refuse(EOPNOTSUPP);
-  if (type === 'nat' && priority <= CONNTRACK_PRIORITY) refuse(EOPNOTSUPP);
-  const wantsDevices = table.family === NETDEV || (table.family === INET && hook === INGRESS);
-  const devices = readDevices(work, inside);
-  if (wantsDevices) {
-    if (devices.length === 0 && existing === undefined) refuse(EINVAL);
-  } else if (inside.has(Nft.NFTA_HOOK_DEV) || inside.has(Nft.NFTA_HOOK_DEVS)) refuse(EOPNOTSUPP);
-  return { type, hook, priority, devices };
+  if (existing === undefined || !isStrict) {
+    if (!hooks.includes(hook)) refuse(EOPNOTSUPP);
+    if (type === 'nat' && priority <= CONNTRACK_PRIORITY) refuse(EOPNOTSUPP);
+  }
+  const onDevices = table.family === NETDEV || (table.family === INET && hook === INGRESS);
+  let devices: string[] = [];
+  if (onDevices) devices = readDevices(work, inside);
+  else if (inside.has(Nft.NFTA_HOOK_DEV) || inside.has(Nft.NFTA_HOOK_DEVS)) refuse(EOPNOTSUPP);
+  return { type, hook, priority, devices, onDevices };
 }
 
 function readDevices(work: Work, inside: Attributes): string[] {
   const one = inside.get(Nft.NFTA_HOOK_DEV);
+  if (one !== undefined) return [knownDevice(work, one)];
   const several = inside.get(Nft.NFTA_HOOK_DEVS);
-  return knownDevices(work, one === undefined ? (several === undefined ? [] : inside.inside(several).list()) : [one]);
+  return several === undefined ? [] : knownDevices(work, inside.inside(several).list());
 }
 
 /** Chains may wait for devices that are still to come (Linux 6.16). */
 const AWAITED = [6, 16] as const;
+/** NFT_NETDEVICE_MAX */
+const MAX_DEVICES = 256;
+const IFNAMSIZ = 16;
 
-/** The names of devices. */
-export function knownDevices({ namespace, engine }: Work, given: readonly Attribute[]): string[] {
-  const { links } = namespace;
-  const mustBeThere = !isSince(engine.release, AWAITED);
-  return given.map(each => {
-    const name = textOf(each.bytes);
-    if (mustBeThere && !links.some(link => link.name === name)) refuse(ENOENT, each);
-    return name;
-  });
+/** The names of devices (nf_tables_parse_netdev_hooks). */
+export function knownDevices(work: Work, given: readonly Attribute[]): string[] {
+  const names: string[] = [];
+  for (const each of given) {
+    if (each.type !== Nft.NFTA_DEVICE_NAME) refuse(EINVAL);
+    const name = knownDevice(work, each);
+    if (names.includes(name)) refuse(EEXIST, each);
+    names.push(name);
+    if (names.length === MAX_DEVICES) refuse(EFBIG);
+  }
+  return names;
 }
 
-/** @returns the chain, and whether it is new */
-export function newChain(work: Work): { chain: Chain; isNew: boolean } {
+function knownDevice({ namespace, engine }: Work, attribute: Attribute): string {
+  const name = textOf(attribute.bytes.subarray(0, IFNAMSIZ - 1));
+  const isAwaited = isSince(engine.release, AWAITED);
+  if (!isAwaited && !namespace.links.some(link => link.name === name)) refuse(ENOENT, attribute);
+  return name;
+}
+
+/** What a message makes of a chain. */
+export interface ChainChange {
+  readonly chain: Chain;
+  /** The devices that it gets. */
+  readonly only?: readonly string[] | undefined;
+  /** Takes effect with the batch. */
+  readonly apply?: () => void;
+}
+
+export function newChain(work: Work): ChainChange {
   const { attributes, request } = work;
   const table = tableOf(work, Nft.NFTA_CHAIN_TABLE);
   const handle = attributes.get(Nft.NFTA_CHAIN_HANDLE);
@@ -115,10 +142,9 @@ export function newChain(work: Work): { chain: Chain; isNew: boolean } {
     if (chain.binding) refuse(EINVAL);
     if ((request.flags & NLM_F_EXCL) !== 0) refuse(EEXIST, at);
     if ((request.flags & NLM_F_REPLACE) !== 0) refuse(EOPNOTSUPP);
-    update(work, table, chain, policy, at);
-    return { chain, isNew: false };
+    return update(work, table, chain, policy, flags | (chain.flags & Nft.NFT_CHAIN_BASE), at);
   }
-  return { chain: add(work, table, policy, flags), isNew: true };
+  return { chain: add(work, table, policy, flags) };
 }
 
 function add(work: Work, owner: Table, wanted: number | undefined, given: number): Chain {
@@ -127,9 +153,10 @@ function add(work: Work, owner: Table, wanted: number | undefined, given: number
   let base: Base | undefined;
   const isBinding = (given & Nft.NFT_CHAIN_BINDING) !== 0;
   if (attributes.has(Nft.NFTA_CHAIN_HOOK)) {
+    if (batch.dormant.has(owner)) refuse(EINVAL);
     if (isBinding) refuse(EOPNOTSUPP);
     const hook = readHook(work, owner, attributes, undefined);
-    if ((given & Nft.NFT_CHAIN_HW_OFFLOAD) !== 0) refuse(EOPNOTSUPP);
+    if ((given & Nft.NFT_CHAIN_HW_OFFLOAD) !== 0) checkOffload(hook);
     base = {
       ...hook,
       policy: wanted ?? ACCEPT,
@@ -140,8 +167,8 @@ function add(work: Work, owner: Table, wanted: number | undefined, given: number
     if ((given & Nft.NFT_CHAIN_BASE) !== 0) refuse(EINVAL);
     if ((given & Nft.NFT_CHAIN_HW_OFFLOAD) !== 0) refuse(EOPNOTSUPP);
   }
-  if (name === undefined && !isBinding) refuse(EINVAL);
   const number = ++owner.lastHandle;
+  if (name === undefined && !isBinding) refuse(EINVAL);
   const made: Chain = {
     table: owner,
     name: name === undefined ? `__chain${number}` : nameOf(name),
@@ -157,61 +184,86 @@ function add(work: Work, owner: Table, wanted: number | undefined, given: number
   owner.chains.push(made);
   batch.undo.push(() => void owner.chains.splice(owner.chains.indexOf(made), 1));
   const id = attributes.u32be(Nft.NFTA_CHAIN_ID);
-  if (id !== undefined) batch.chains.set(id, made);
+  if (id !== undefined) batch.chains.push({ id, chain: made });
   if (isBinding) batch.bindings.add(made);
   return made;
 }
 
 function readCounters(attributes: Attributes): { packets: bigint; bytes: bigint } | undefined {
-  const inside = attributes.nested(Nft.NFTA_CHAIN_COUNTERS);
+  const inside = parsed(attributes, Nft.NFTA_CHAIN_COUNTERS, COUNTERS);
   if (inside === undefined) return undefined;
   const packets = inside.u64be(Nft.NFTA_COUNTER_PACKETS);
   const bytes = inside.u64be(Nft.NFTA_COUNTER_BYTES);
   return packets === undefined || bytes === undefined ? refuse(EINVAL) : { packets, bytes };
 }
 
-const SPLIT_ERRORS = [6, 2] as const;
+const MAX_OFFLOADED_PRIORITY = 65_535;
 
-function update(work: Work, table: Table, chain: Chain, policy: number | undefined, at: Attribute | undefined): void {
+/** No device here carries out rules itself. Chains without devices may say that theirs do (nft_chain_offload_support). */
+function checkOffload({ onDevices, devices, priority }: Hook): void {
+  if (onDevices && devices.length === 0) refuse(EINVAL);
+  if (devices.length > 0 || priority <= 0 || priority > MAX_OFFLOADED_PRIORITY) refuse(EOPNOTSUPP);
+}
+
+/** nf_tables_updchain: all of it takes effect with the batch. */
+function update(
+  work: Work,
+  table: Table,
+  chain: Chain,
+  policy: number | undefined,
+  flags: number,
+  at: Attribute | undefined,
+): ChainChange {
   const { attributes, batch } = work;
   const { base } = chain;
-  const before = { name: chain.name, policy: base?.policy, devices: base?.devices, counters: base?.counters };
+  if (flags !== chain.flags) refuse(EOPNOTSUPP);
+  let added: string[] = [];
   if (attributes.has(Nft.NFTA_CHAIN_HOOK)) {
     if (base === undefined) throw new Refusal(EEXIST, at?.offset);
     const hook = readHook(work, table, attributes, base);
-    if (hook.type !== base.type) refuse(EEXIST, at);
-    if (hook.hook !== base.hook || hook.priority !== base.priority) {
-      if (isSince(work.engine.release, SPLIT_ERRORS)) refuse(EOPNOTSUPP);
-      refuse(EEXIST, at);
-    }
-    const added = hook.devices.filter(each => !base.devices.includes(each));
-    if (added.length > 0) {
-      base.devices = [...base.devices, ...added];
-    }
+    if (hook.type !== base.type || hook.hook !== base.hook || hook.priority !== base.priority) refuse(EEXIST, at);
+    added = hook.devices.filter(each => !base.devices.includes(each));
+    const isPromised = (device: string) =>
+      batch.promised.some(each => each.table === table && each.what === `device ${device}`);
+    if (added.some(isPromised)) refuse(EEXIST);
   }
   const name = attributes.get(Nft.NFTA_CHAIN_NAME);
-  if (attributes.has(Nft.NFTA_CHAIN_HANDLE) && name !== undefined) {
-    const wanted = nameOf(name);
-    if (wanted !== chain.name) {
-      if (table.chains.some(each => each.name === wanted)) refuse(EEXIST, name);
-      chain.name = wanted;
-    }
-  }
+  const renamed = attributes.has(Nft.NFTA_CHAIN_HANDLE) && name !== undefined ? nameOf(name) : undefined;
+  if (renamed !== undefined && table.chains.some(each => each.name === renamed)) refuse(EEXIST, name);
+  if (batch.dormant.has(table) && added.length > 0) refuse(EOPNOTSUPP, at);
+  if (attributes.has(Nft.NFTA_CHAIN_COUNTERS) && base === undefined) refuse(EOPNOTSUPP);
   const counters = readCounters(attributes);
-  if (counters !== undefined) {
-    if (base === undefined) throw new Refusal(EOPNOTSUPP);
-    base.counters = counters;
+  if (renamed !== undefined) {
+    const what = `chain ${renamed}`;
+    if (batch.promised.some(each => each.table === table && each.what === what)) refuse(EEXIST, name);
+    batch.promised.push({ table, what });
   }
-  if (policy !== undefined && base !== undefined) {
-    base.policy = policy;
-  }
-  batch.undo.push(() => {
-    chain.name = before.name;
+  for (const device of added) batch.promised.push({ table, what: `device ${device}` });
+  batch.withChains.add(table);
+  const apply = () => {
+    if (renamed !== undefined) chain.name = renamed;
     if (base === undefined) return;
-    base.policy = before.policy!;
-    base.devices = before.devices!;
-    base.counters = before.counters;
+    if (counters !== undefined) base.counters = counters;
+    if (policy !== undefined) base.policy = policy;
+    base.devices = [...base.devices, ...added];
+  };
+  return { chain, only: base?.onDevices === true ? added : undefined, apply };
+}
+
+/** Takes single devices from a chain (nft_delchain_hook). @returns them */
+export function deleteDevices(work: Work, chain: Chain): readonly string[] {
+  const { attributes, batch } = work;
+  const { table, base } = chain;
+  if (batch.dormant.has(table)) refuse(EOPNOTSUPP);
+  const { devices } = readHook(work, table, attributes, base);
+  const { devices: before } = base!;
+  if (devices.some(each => !before.includes(each))) refuse(ENOENT);
+  base!.devices = before.filter(each => !devices.includes(each));
+  batch.undo.push(() => {
+    base!.devices = before;
   });
+  batch.withChains.add(table);
+  return devices;
 }
 
 /** The chain that a message names. */
@@ -221,22 +273,27 @@ export function chainOf(work: Work, table: Table, type: number): Chain {
   return table.chains.find(each => each.name === name) ?? refuse(ENOENT, attribute);
 }
 
-export function writeChain(writer: Writer, chain: Chain, isOld: boolean): void {
+export function writeHook(writer: Writer, base: Base, devices: readonly string[]): void {
+  writer.nest(Nft.NFTA_CHAIN_HOOK, () => {
+    writer.u32be(Nft.NFTA_HOOK_HOOKNUM, base.hook);
+    writer.u32be(Nft.NFTA_HOOK_PRIORITY, base.priority);
+    if (!base.onDevices) return;
+    writer.nest(Nft.NFTA_HOOK_DEVS, () => {
+      for (const device of devices) writer.text(Nft.NFTA_DEVICE_NAME, device);
+    });
+    if (devices.length === 1) writer.text(Nft.NFTA_HOOK_DEV, devices[0]!);
+  });
+}
+
+/** @param only the devices that an event is about */
+export function writeChain(writer: Writer, chain: Chain, isOld: boolean, only?: readonly string[]): void {
   writer.text(Nft.NFTA_CHAIN_TABLE, chain.table.name);
   if (isOld) writer.u64be(Nft.NFTA_CHAIN_HANDLE, BigInt(chain.handle));
   writer.text(Nft.NFTA_CHAIN_NAME, chain.name);
   if (!isOld) writer.u64be(Nft.NFTA_CHAIN_HANDLE, BigInt(chain.handle));
   const { base } = chain;
   if (base !== undefined) {
-    writer.nest(Nft.NFTA_CHAIN_HOOK, () => {
-      writer.u32be(Nft.NFTA_HOOK_HOOKNUM, base.hook);
-      writer.u32be(Nft.NFTA_HOOK_PRIORITY, base.priority);
-      if (base.devices.length === 0) return;
-      writer.nest(Nft.NFTA_HOOK_DEVS, () => {
-        for (const device of base.devices) writer.text(Nft.NFTA_DEVICE_NAME, device);
-      });
-      if (base.devices.length === 1) writer.text(Nft.NFTA_HOOK_DEV, base.devices[0]!);
-    });
+    writeHook(writer, base, only ?? base.devices);
     writer.u32be(Nft.NFTA_CHAIN_POLICY, base.policy);
     writer.text(Nft.NFTA_CHAIN_TYPE, base.type);
     if (base.counters !== undefined) writeCounters(writer, Nft.NFTA_CHAIN_COUNTERS, base.counters);
@@ -248,7 +305,7 @@ export function writeChain(writer: Writer, chain: Chain, isOld: boolean): void {
 
 function writeCounters(writer: Writer, type: number, { packets, bytes }: { packets: bigint; bytes: bigint }): void {
   writer.nest(type, () => {
-    writer.u64be(Nft.NFTA_COUNTER_BYTES, bytes);
     writer.u64be(Nft.NFTA_COUNTER_PACKETS, packets);
+    writer.u64be(Nft.NFTA_COUNTER_BYTES, bytes);
   });
 }

@@ -2,7 +2,7 @@ import type { Request } from '../machine/netlink.ts';
 import type { Namespace, Release } from '../machine/state.ts';
 import { EINVAL, ENODATA, ERANGE, refuse } from '../refusal.ts';
 import type { Attribute, Attributes, Writer } from '../wire/attributes.ts';
-import type { Chain, Expression, NftSet, Rule, Table } from './state.ts';
+import type { Chain, Element, Expression, NftSet, Rule, Table } from './state.ts';
 
 /** The words of the register file: 0 to 3 hold the verdict, 4 to 19 values. */
 const WORDS = 20;
@@ -15,9 +15,18 @@ export interface Codec {
   readonly now: bigint;
   /** What this kernel would have to guess. */
   notModelled(feature: string): never;
-  /** Expressions inside of expressions, sets and elements. */
+  /** What kind of expression it is, and whether its attributes can be right; `init` then does what refers to other objects. */
+  parse(attributes: Attributes, context: RuleContext): Parsed;
+  init(parsed: Parsed, context: RuleContext): Expression;
+  /** Both: expressions inside of expressions, sets and elements. */
   read(attributes: Attributes, context: RuleContext): Expression;
   write(expression: Expression, writer: Writer): void;
+}
+
+/** An expression of a message whose kind is known. */
+export interface Parsed {
+  readonly name: string;
+  readonly data: Attributes | undefined;
 }
 
 /** What is true while one message of a batch is carried out. */
@@ -31,16 +40,25 @@ export interface Work {
   readonly batch: Batch;
 }
 
+/** One change of a batch (struct nft_trans). */
+export interface Change {
+  readonly report: boolean;
+  /** Carried out when the whole batch is. */
+  readonly apply: (() => void) | undefined;
+  /** Undefined where nothing is told. */
+  readonly build: () => Uint8Array | undefined;
+}
+
 /** What has been done by the messages of a batch. */
 export interface Batch {
   /** Taken back in the opposite order if the batch fails. */
   readonly undo: (() => void)[];
-  /** What is told when the batch has been carried out. */
-  readonly events: { readonly report: boolean; readonly build: () => Uint8Array }[];
+  /** What has been done, in its order: what takes effect at the end only, and what is told then. */
+  readonly events: Change[];
   /** Ids of objects that this batch has made, the newest last. */
   readonly sets: { id: number; set: NftSet }[];
-  readonly chains: Map<number, Chain>;
-  readonly rules: Map<number, Rule>;
+  readonly chains: { id: number; chain: Chain }[];
+  readonly rules: { id: number; chain: Chain; rule: Rule }[];
   /** Tables whose jumps and hooks have to be validated. */
   readonly toValidate: Set<Table>;
   /** Sets that were made in it and are anonymous: each must be bound at the end. */
@@ -50,22 +68,31 @@ export interface Batch {
   readonly dormant: Set<Table>;
   /** Sets whose elements have been kept as they were. */
   readonly kept: Set<NftSet>;
-  /** Objects that were changed: none leaves the generation as it is. */
-  changes: number;
+  /** Elements that it has taken away: they count until its end. */
+  readonly deactivated: Map<NftSet, number>;
+  /** The start that was there already when a tree was last given one. */
+  readonly repeated: Map<NftSet, Element>;
+  /** Tables with a chain that changes or goes. */
+  readonly withChains: Set<Table>;
+  /** Names that chains get at the end, and devices that chains and flowtables do. */
+  readonly promised: { readonly table: Table; readonly what: string }[];
 }
 
 export const newBatch = (): Batch => ({
   undo: [],
   events: [],
   sets: [],
-  chains: new Map(),
-  rules: new Map(),
+  chains: [],
+  rules: [],
   toValidate: new Set(),
   anonymous: new Set(),
   bindings: new Set(),
   dormant: new Set(),
   kept: new Set(),
-  changes: 0,
+  deactivated: new Map(),
+  repeated: new Map(),
+  withChains: new Set(),
+  promised: [],
 });
 
 /** What an expression may refer to, and which registers hold something by now. */

@@ -1,28 +1,26 @@
 import { NLM_F_EXCL } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
-import { EBUSY, EEXIST, EINVAL, ENFILE, ENOENT, EOPNOTSUPP, ERANGE, refuse } from '../refusal.ts';
-import type { Attribute, Attributes, Writer } from '../wire/attributes.ts';
+import { E2BIG, EBUSY, EEXIST, EINVAL, ENFILE, ENOENT, EOPNOTSUPP, ERANGE, Refusal, refuse } from '../refusal.ts';
+import type { Attributes, Writer } from '../wire/attributes.ts';
 import type { Codec, RuleContext, Work } from './context.ts';
-import { count, readData, writeData } from './data.ts';
-import { cloned, isStateful } from './expressions/stateful.ts';
+import { count, jiffies, presentBytes, readData, readValue, writeData } from './data.ts';
+import { DATA_VERDICT } from './expressions/lookups.ts';
+import { cloned, readStateful } from './expressions/stateful.ts';
 import { compare } from './expressions/type.ts';
+import { ELEMENT } from './policies.ts';
+import { parsedInside } from './policy.ts';
 import { pointingAt } from './rules.ts';
-import { backendOf, forget, identity, isEnd, isExpired, isWithin, sortedElements } from './set-lookup.ts';
+import { backendOf, forget, identity, isEnd, isExpired, isWithin, sortedElements, storageOf } from './set-lookup.ts';
 import { setOfMessage } from './sets.ts';
 import type { Element, Expression, NftObject, NftSet } from './state.ts';
 import { tableOf } from './tables.ts';
 
 const MAX_LENGTH = 64;
-/** HZ 250: times are cut to jiffies. */
-const JIFFY = 4n;
+const MAX_EXPRESSIONS = 2;
 const UPDATES = [6, 12] as const;
-
-/** Milliseconds as the kernel keeps them: whole jiffies, at least one. */
-const jiffies = (milliseconds: bigint): bigint => {
-  const cut = (milliseconds / JIFFY) * JIFFY;
-  return cut === 0n && milliseconds > 0n ? JIFFY : cut;
-};
+/** Starts and ends that are there already have to belong together (6.18, by its stable updates). */
+const PAIRED = [6, 18] as const;
 
 /** Keeps the elements of a set as they are before a batch takes some away or changes them. */
 function keep({ batch }: Work, set: NftSet): void {
@@ -38,44 +36,39 @@ function keep({ batch }: Work, set: NftSet): void {
   });
 }
 
-export interface ElementChange {
-  readonly set: NftSet;
-  readonly elements: readonly Element[];
-}
+/** Tells one element that is added, changed or taken away, and what takes effect with the batch. */
+type Tell = (set: NftSet, element: Element, apply?: () => void) => void;
 
 /** Adds elements until the first that the kernel refuses. */
-export function newElements(work: Work): ElementChange {
+export function newElements(work: Work, tell: Tell): void {
   const { attributes } = work;
   const list = attributes.nested(Nft.NFTA_SET_ELEM_LIST_ELEMENTS);
-  if (list === undefined) return refuse(EINVAL);
+  if (list === undefined) throw new Refusal(EINVAL);
   const table = tableOf(work, Nft.NFTA_SET_ELEM_LIST_TABLE);
   const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, Nft.NFTA_SET_ELEM_LIST_SET_ID);
-  if (set.bound && (set.flags & (Nft.NFT_SET_CONSTANT | Nft.NFT_SET_ANONYMOUS)) !== 0) refuse(EBUSY);
-  const changed: Element[] = [];
+  if (set.users > 0 && (set.flags & (Nft.NFT_SET_CONSTANT | Nft.NFT_SET_ANONYMOUS)) !== 0) refuse(EBUSY);
   for (const attribute of list.list())
-    pointingAt(attribute, () => {
-      const added = add(work, set, list.inside(attribute));
-      if (added !== undefined) changed.push(added);
-    });
-  if (changed.some(({ verdict }) => verdict?.chain !== undefined)) work.batch.toValidate.add(table);
-  return { set, elements: changed };
+    pointingAt(attribute, () => add(work, set, parsedInside(list, attribute, ELEMENT), tell));
 }
 
-/** @returns the element, if the set has changed */
-function add(work: Work, set: NftSet, inside: Attributes): Element | undefined {
-  const { request, engine, batch } = work;
+function add(work: Work, set: NftSet, inside: Attributes, tell: Tell): void {
+  const { request, batch } = work;
   const element = read(work, set, inside);
   const isExclusive = (request.flags & NLM_F_EXCL) !== 0;
-  const existing = conflicting(set, element, engine.now, isExclusive);
-  if (existing !== undefined) return refresh(work, set, existing, element);
-  if ((element.flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0) {
+  const existing = conflicting(work, set, element, isExclusive);
+  if (existing === 'nothing') return;
+  if (existing !== undefined) {
+    refresh(work, set, existing, element, inside, tell);
+    return;
+  }
+  const isCatchAll = (element.flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0;
+  if (isCatchAll) {
     set.catchAll = element;
     batch.undo.push(() => {
       set.catchAll = undefined;
     });
   } else {
     const name = identity(element);
-    if (set.size > 0 && !isEnd(element) && counted(set) >= set.size) refuse(ENFILE);
     keepExpired(work, set, name);
     set.elements.delete(name);
     set.elements.set(name, element);
@@ -93,7 +86,20 @@ function add(work: Work, set: NftSet, inside: Attributes): Element | undefined {
       object.users--;
     });
   }
-  return element;
+  if (element.verdict?.chain !== undefined && set.users > 0) batch.toValidate.add(set.table);
+  tell(set, element);
+  // The one too many stays in the batch, which fails.
+  if (!isCatchAll && set.elements.size > mostOf(set)) refuse(ENFILE);
+}
+
+/** How many elements a set takes: a tree has two for each of the program's, and room for the end at zero (nft_set_maxsize). */
+function mostOf(set: NftSet): number {
+  if (set.size === 0) return Number.POSITIVE_INFINITY;
+  if (storageOf(set) !== 'tree') return set.size;
+  const [lowest] = sortedElements(set);
+  // The kernel looks for a byte of 1 where it means to look for one that is not 0.
+  const hasNull = lowest !== undefined && isEnd(lowest) && !lowest.key!.includes(1);
+  return 2 * set.size + (hasNull ? 1 : 0);
 }
 
 /** One that has expired and still takes the place of a new one. */
@@ -101,16 +107,12 @@ function keepExpired(work: Work, set: NftSet, name: string): void {
   if (set.elements.has(name)) keep(work, set);
 }
 
-/** Sets of intervals count starts only. */
-const counted = ({ elements, flags }: NftSet): number =>
-  (flags & Nft.NFT_SET_INTERVAL) === 0 ? elements.size : [...elements.values()].filter(each => !isEnd(each)).length;
-
-/** The element that is there already. Refuses what clashes with others. */
-function conflicting(set: NftSet, element: Element, now: bigint, isExclusive: boolean): Element | undefined {
+/** The element that is there already; 'nothing' where the new one is ignored. Refuses what clashes with others. */
+function conflicting(work: Work, set: NftSet, element: Element, isExclusive: boolean): Element | 'nothing' | undefined {
+  const { now } = work.engine;
   if ((element.flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0) {
     const { catchAll } = set;
-    if (catchAll === undefined || isExpired(catchAll, now)) return undefined;
-    return same(catchAll, element, isExclusive);
+    return catchAll === undefined ? undefined : same(catchAll, element, isExclusive);
   }
   const backend = backendOf(set);
   if (backend === 'hash') {
@@ -120,17 +122,17 @@ function conflicting(set: NftSet, element: Element, now: bigint, isExclusive: bo
   if (backend === 'ranges') {
     const from = element.key!;
     const to = element.keyEnd ?? from;
-    if (outOfOrder(set, from, to)) refuse(EINVAL);
-    for (const each of set.elements.values()) {
-      if (isExpired(each, now)) continue;
-      if (!isWithin(set, each, from) && !isWithin(set, each, to)) continue;
-      const isSame = compare(each.key!, from) === 0 && compare(each.keyEnd ?? each.key!, to) === 0;
-      if (!isSame) return refuse(EEXIST);
-      return same(each, element, isExclusive);
+    const live = [...set.elements.values()].filter(each => !isExpired(each, now));
+    const first = live.find(each => isWithin(set, each, from));
+    if (first !== undefined) {
+      const isSame = compare(first.key!, from) === 0 && compare(first.keyEnd ?? first.key!, to) === 0;
+      return isSame ? same(first, element, isExclusive) : refuse(EEXIST);
     }
+    if (live.some(each => isWithin(set, each, to))) refuse(EEXIST);
+    if (outOfOrder(set, from, to)) refuse(EINVAL);
     return undefined;
   }
-  return inTree(set, element, now, isExclusive);
+  return inTree(work, set, element, isExclusive);
 }
 
 function outOfOrder({ fields }: NftSet, from: Uint8Array, to: Uint8Array): boolean {
@@ -142,26 +144,43 @@ function outOfOrder({ fields }: NftSet, from: Uint8Array, to: Uint8Array): boole
   return false;
 }
 
-/** A start or an end strictly inside of another interval, and a pair around one, are refused (__nft_rbtree_insert). */
-function inTree(set: NftSet, element: Element, now: bigint, isExclusive: boolean): Element | undefined {
-  const existing = set.elements.get(identity(element));
-  if (existing !== undefined && !isExpired(existing, now)) return same(existing, element, isExclusive);
-  const sorted = sortedElements(set).filter(each => !isExpired(each, now));
-  const above = sorted.findIndex(each => compare(each.key!, element.key!) > 0);
-  const at = above < 0 ? sorted.length : above;
-  const previous = sorted.slice(0, at).findLast(each => compare(each.key!, element.key!) < 0);
-  const next = sorted[at];
-  if (!isEnd(element)) {
-    const isBoundary = sorted.some(each => isEnd(each) && compare(each.key!, element.key!) === 0);
-    // Inside of an interval that began before and ends behind.
-    if (previous !== undefined && !isEnd(previous) && !isBoundary && next !== undefined && isEnd(next)) refuse(EEXIST);
-    return undefined;
+/** Looks at the neighbours of a start or an end, from the highest key down (__nft_rbtree_insert). */
+function inTree(work: Work, set: NftSet, element: Element, isExclusive: boolean): Element | 'nothing' | undefined {
+  const { now, release } = work.engine;
+  const key = element.key!;
+  const starts = !isEnd(element);
+  const live = sortedElements(set).filter(each => !isExpired(each, now));
+  const at = (wanted: boolean) => live.find(each => isEnd(each) === wanted && compare(each.key!, key) === 0);
+  const equalStart = at(false);
+  const equalEnd = at(true);
+  const above = live.find(each => compare(each.key!, key) > 0);
+  const below = live.findLast(each => compare(each.key!, key) < 0);
+  // The nearest that are not lower, and not higher: at an equal key the start is among the former, the end among the latter.
+  const greater = equalStart ?? above;
+  const less = equalEnd ?? below;
+  if (starts && equalStart !== undefined) {
+    work.batch.repeated.set(set, equalStart);
+    return same(equalStart, element, isExclusive);
   }
-  const startsHere = sorted.some(each => !isEnd(each) && compare(each.key!, element.key!) === 0);
-  // An end behind another end that no start precedes: it would close what encloses others.
-  if (previous !== undefined && isEnd(previous) && !startsHere && sorted.length > 0) refuse(EEXIST);
+  if (!starts && equalEnd !== undefined) {
+    const begun = work.batch.repeated.get(set);
+    work.batch.repeated.delete(set);
+    if (isNull(key)) return 'nothing';
+    // The end of the interval whose start was repeated, and no other one's.
+    if (begun !== undefined && isSince(release, PAIRED) && below !== begun) refuse(EEXIST);
+    return same(equalEnd, element, isExclusive);
+  }
+  if (starts && less !== undefined && !isEnd(less)) {
+    if ((set.flags & Nft.NFT_SET_ANONYMOUS) === 0) refuse(EEXIST);
+    const behind = live[live.indexOf(less) + 1];
+    if (behind !== undefined && isEnd(behind)) refuse(EEXIST);
+  }
+  if (!starts && less !== undefined && isEnd(less)) refuse(EEXIST);
+  if (!starts && greater !== undefined && isEnd(greater)) refuse(EEXIST);
   return undefined;
 }
+
+const isNull = (key: Uint8Array): boolean => key.every(each => each === 0);
 
 /** The identical element may be there already, without NLM_F_EXCL; with other data it may not. */
 function same(existing: Element, element: Element, isExclusive: boolean): Element {
@@ -177,26 +196,25 @@ function same(existing: Element, element: Element, isExclusive: boolean): Elemen
   return isSame ? existing : refuse(EEXIST);
 }
 
-/** Another timeout is taken over (Linux 6.12); all else stays as it is. */
-function refresh(work: Work, set: NftSet, existing: Element, element: Element): Element | undefined {
-  if (!isSince(work.engine.release, UPDATES)) return undefined;
-  if (existing.timeout === undefined || element.timeout === undefined || existing.timeout === element.timeout)
-    return undefined;
-  keep(work, set);
-  existing.timeout = element.timeout;
-  existing.expires = element.expires;
-  return existing;
+/** Another timeout, or what is left of it, is taken over with the batch (Linux 6.12); all else stays as it is. */
+function refresh(work: Work, set: NftSet, existing: Element, element: Element, inside: Attributes, tell: Tell): void {
+  if (!isSince(work.engine.release, UPDATES) || (set.flags & Nft.NFT_SET_TIMEOUT) === 0) return;
+  const hasExpiration = (inside.u64be(Nft.NFTA_SET_ELEM_EXPIRATION) ?? 0n) !== 0n;
+  const isOther = existing.timeout !== element.timeout;
+  if (!isOther && !hasExpiration) return;
+  tell(set, existing, () => {
+    if (isOther) existing.timeout = element.timeout;
+    if (element.expires !== undefined || isOther) existing.expires = element.expires;
+  });
 }
 
 function read(work: Work, set: NftSet, inside: Attributes): Element {
   const { engine } = work;
   const { table } = set;
   const flags = inside.u32be(Nft.NFTA_SET_ELEM_FLAGS) ?? 0;
-  const isInterval = (set.flags & Nft.NFT_SET_INTERVAL) !== 0;
   const ends = (flags & Nft.NFT_SET_ELEM_INTERVAL_END) !== 0;
   const isCatchAll = (flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0;
-  if ((flags & ~3) !== 0) refuse(EOPNOTSUPP);
-  if (ends && (!isInterval || isCatchAll)) refuse(EINVAL);
+  checkFlags(set, flags);
   if (isCatchAll === inside.has(Nft.NFTA_SET_ELEM_KEY)) refuse(EINVAL);
   const dataAttribute = inside.get(Nft.NFTA_SET_ELEM_DATA);
   const isMap = (set.flags & Nft.NFT_SET_MAP) !== 0;
@@ -204,6 +222,7 @@ function read(work: Work, set: NftSet, inside: Attributes): Element {
   const objectAttribute = inside.get(Nft.NFTA_SET_ELEM_OBJREF);
   const isObjects = (set.flags & Nft.NFT_SET_OBJECT) !== 0;
   if (isObjects ? objectAttribute === undefined && !ends : objectAttribute !== undefined) refuse(EINVAL);
+  checkKeyEnd(set, inside, flags);
   const forStarts = [
     Nft.NFTA_SET_ELEM_DATA,
     Nft.NFTA_SET_ELEM_OBJREF,
@@ -216,131 +235,186 @@ function read(work: Work, set: NftSet, inside: Attributes): Element {
   if (ends && forStarts.some(each => inside.has(each))) refuse(EINVAL);
   const { timeout, expires } = times(set, inside, ends, engine.now);
   const context: RuleContext = { work, table, chain: undefined, written: 0 };
-  const key = (type: number): Uint8Array | undefined => {
-    const attribute = inside.get(type);
-    if (attribute === undefined) return undefined;
-    const value = readData(context, inside, attribute, MAX_LENGTH, true);
-    return value instanceof Uint8Array && value.length === set.keyLength ? value : refuse(EINVAL);
-  };
-  let data: Element['data'];
-  let verdict: Element['verdict'];
-  const first = key(Nft.NFTA_SET_ELEM_KEY);
-  const keyEnd = key(Nft.NFTA_SET_ELEM_KEY_END);
-  if (dataAttribute !== undefined) {
-    const value = readData(context, inside, dataAttribute, MAX_LENGTH, true);
-    const isVerdict = !(value instanceof Uint8Array);
-    if (isVerdict !== set.dataType > 0xffff_fe00) refuse(EINVAL);
-    if (isVerdict) verdict = value;
-    else if (value.length !== set.dataLength) refuse(EINVAL);
-    else data = value;
-  }
+  const own = readExpressions(context, set, inside);
+  const keys = readKeys(work, set, inside);
   let object: NftObject | undefined;
   if (objectAttribute !== undefined) {
     const name = inside.text(Nft.NFTA_SET_ELEM_OBJREF);
     object = table.objects.find(each => each.name === name && each.type === set.objectType) ?? refuse(ENOENT);
   }
-  const own = readExpressions(context, set, inside);
+  let data: Element['data'];
+  let verdict: Element['verdict'];
+  if (dataAttribute !== undefined) {
+    const isVerdict = set.dataType === DATA_VERDICT;
+    const value = readData(context, inside, dataAttribute, MAX_LENGTH, {
+      wants: isVerdict ? 'verdict' : 'value',
+      length: set.dataLength,
+      ofElement: true,
+    });
+    if (value instanceof Uint8Array) data = value;
+    else verdict = value;
+  }
   const expressions = own.length > 0 || ends ? own : set.expressions.map(each => cloned(each, engine.now));
-  const userdata = inside.get(Nft.NFTA_SET_ELEM_USERDATA)?.bytes.slice();
-  return { key: first, keyEnd, flags, data, verdict, object, expressions, timeout, expires, userdata };
+  const userdata = presentBytes(inside.get(Nft.NFTA_SET_ELEM_USERDATA)?.bytes);
+  return { ...keys, flags, data, verdict, object, expressions, timeout, expires, userdata };
+}
+
+function checkFlags(set: NftSet, flags: number): void {
+  const ends = (flags & Nft.NFT_SET_ELEM_INTERVAL_END) !== 0;
+  const isInterval = (set.flags & Nft.NFT_SET_INTERVAL) !== 0;
+  if ((flags & ~(Nft.NFT_SET_ELEM_INTERVAL_END | Nft.NFT_SET_ELEM_CATCHALL)) !== 0) refuse(EOPNOTSUPP);
+  if (ends && (!isInterval || (flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0)) refuse(EINVAL);
+}
+
+const RANGES = Nft.NFT_SET_CONCAT | Nft.NFT_SET_INTERVAL;
+
+/** Elements of ranges have the end of the key with them, and no others do (nft_setelem_valid_key_end). */
+function checkKeyEnd(set: NftSet, inside: Attributes, flags: number): void {
+  const hasEnd = inside.has(Nft.NFTA_SET_ELEM_KEY_END);
+  if ((set.flags & RANGES) === RANGES) {
+    if ((flags & Nft.NFT_SET_ELEM_INTERVAL_END) !== 0) refuse(EINVAL);
+    if (hasEnd && (flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0) refuse(EINVAL);
+  } else if (hasEnd) refuse(EINVAL);
+}
+
+function readKeys(work: Work, set: NftSet, inside: Attributes): Pick<Element, 'key' | 'keyEnd'> {
+  const context = { work, table: set.table };
+  const key = (type: number): Uint8Array | undefined => {
+    const attribute = inside.get(type);
+    return attribute && readValue(context, inside, attribute, MAX_LENGTH, set.keyLength);
+  };
+  return { key: key(Nft.NFTA_SET_ELEM_KEY), keyEnd: key(Nft.NFTA_SET_ELEM_KEY_END) };
 }
 
 function times(set: NftSet, inside: Attributes, ends: boolean, now: bigint): Pick<Element, 'timeout' | 'expires'> {
   const hasTimeouts = (set.flags & Nft.NFT_SET_TIMEOUT) !== 0;
   const given = inside.u64be(Nft.NFTA_SET_ELEM_TIMEOUT);
   const left = inside.u64be(Nft.NFTA_SET_ELEM_EXPIRATION);
-  if ((given !== undefined || left !== undefined) && !hasTimeouts) refuse(EINVAL);
+  if (given !== undefined && !hasTimeouts) refuse(EINVAL);
   const timeout = given === undefined ? (hasTimeouts && !ends ? set.timeout : 0n) : jiffies(given);
+  const expiration = jiffies(left ?? 0n);
   if (left !== undefined) {
+    if (!hasTimeouts) refuse(EINVAL);
     if (timeout === 0n) refuse(EOPNOTSUPP);
-    if (left > timeout) refuse(ERANGE);
+    if (expiration > timeout) refuse(ERANGE);
   }
   if (timeout === 0n) return { timeout: undefined, expires: undefined };
-  return { timeout, expires: now + (left === undefined ? timeout : jiffies(left)) };
+  return { timeout, expires: now + (expiration || timeout) };
 }
 
 function readExpressions(context: RuleContext, set: NftSet, inside: Attributes): Expression[] {
+  const own = set.expressions;
   const one = inside.get(Nft.NFTA_SET_ELEM_EXPR);
+  if (one !== undefined) {
+    if (own.length > 1) refuse(EOPNOTSUPP);
+    const expression = readStateful(context, set, inside.inside(one));
+    if (own.length === 1 && own[0]!.name !== expression.name) refuse(EOPNOTSUPP);
+    return [expression];
+  }
   const many = inside.nested(Nft.NFTA_SET_ELEM_EXPRESSIONS);
-  const given = one === undefined ? (many?.list() ?? []).map(each => many!.inside(each)) : [inside.inside(one)];
-  const expressions = given.map(each => context.work.engine.read(each, context));
-  if (!expressions.every(each => isStateful(each.name))) refuse(EOPNOTSUPP);
-  const wanted = set.expressions;
-  const fits = wanted.length === expressions.length && wanted.every((each, i) => each.name === expressions[i]!.name);
-  if (expressions.length > 0 && wanted.length > 0 && !fits) refuse(EOPNOTSUPP);
+  if (many === undefined) return [];
+  const expressions = many.list().map((each, i) => {
+    if (i >= MAX_EXPRESSIONS || (own.length > 0 && i >= own.length)) refuse(E2BIG);
+    if (each.type !== Nft.NFTA_LIST_ELEM) refuse(EINVAL);
+    const expression = readStateful(context, set, many.inside(each));
+    if (own.length > 0 && own[i]!.name !== expression.name) refuse(EOPNOTSUPP);
+    return expression;
+  });
+  if (own.length > 0 && own.length !== expressions.length) refuse(EOPNOTSUPP);
   return expressions;
 }
 
 /** Deletes the elements that a message lists, or all where it lists none. */
-export function deleteElements(work: Work, isDestroy: boolean): ElementChange {
+export function deleteElements(work: Work, isDestroy: boolean, tell: Tell): void {
   const { attributes } = work;
   const table = tableOf(work, Nft.NFTA_SET_ELEM_LIST_TABLE);
-  const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, 0);
+  const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, undefined);
   if ((set.flags & Nft.NFT_SET_ANONYMOUS) !== 0) refuse(EOPNOTSUPP);
-  if (set.bound && (set.flags & Nft.NFT_SET_CONSTANT) !== 0) refuse(EBUSY);
+  if (set.users > 0 && (set.flags & Nft.NFT_SET_CONSTANT) !== 0) refuse(EBUSY);
   const list = attributes.nested(Nft.NFTA_SET_ELEM_LIST_ELEMENTS);
   keep(work, set);
-  if (list === undefined) {
-    const all = [...set.elements.values(), ...(set.catchAll ? [set.catchAll] : [])].filter(
-      each => !isExpired(each, work.engine.now),
-    );
-    for (const element of all) remove(work, set, element);
-    return { set, elements: all };
-  }
-  const deleted: Element[] = [];
-  for (const attribute of list.list()) {
-    const element = pointingAt(attribute, () => find(work, set, list, attribute, isDestroy));
-    if (element === undefined) continue;
+  const removed = (element: Element) => {
     remove(work, set, element);
-    deleted.push(element);
+    tell(set, element);
+  };
+  if (list === undefined) {
+    for (const element of inOrder(set)) removed(element);
+    return;
   }
-  return { set, elements: deleted };
+  for (const attribute of list.list()) {
+    const element = pointingAt(attribute, () => find(work, set, parsedInside(list, attribute, ELEMENT), isDestroy));
+    if (element !== undefined) removed(element);
+  }
 }
 
-function find(
-  work: Work,
-  set: NftSet,
-  list: Attributes,
-  attribute: Attribute,
-  isDestroy: boolean,
-): Element | undefined {
-  const inside = list.inside(attribute);
+/** All elements as the kernel goes through them: trees from the highest key down, the catch-all element last. */
+export function inOrder(set: NftSet): Element[] {
+  const elements = backendOf(set) === 'tree' ? sortedElements(set).toReversed() : [...set.elements.values()];
+  return set.catchAll === undefined ? elements : [...elements, set.catchAll];
+}
+
+function find(work: Work, set: NftSet, inside: Attributes, isDestroy: boolean): Element | undefined {
   const flags = inside.u32be(Nft.NFTA_SET_ELEM_FLAGS) ?? 0;
+  checkFlags(set, flags);
   const isCatchAll = (flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0;
   if (!isCatchAll && !inside.has(Nft.NFTA_SET_ELEM_KEY)) refuse(EINVAL);
-  const context = { work, table: set.table };
-  const key = (type: number): Uint8Array | undefined => {
-    const each = inside.get(type);
-    const value = each && readData(context, inside, each, MAX_LENGTH, true);
-    if (value === undefined) return undefined;
-    return value instanceof Uint8Array && value.length === set.keyLength ? value : refuse(EINVAL);
-  };
-  const element = isCatchAll
-    ? set.catchAll
-    : found(set, { key: key(Nft.NFTA_SET_ELEM_KEY), keyEnd: key(Nft.NFTA_SET_ELEM_KEY_END), flags });
-  if (element === undefined || isExpired(element, work.engine.now)) return isDestroy ? undefined : refuse(ENOENT);
-  return element;
+  checkKeyEnd(set, inside, flags);
+  const keys = readKeys(work, set, inside);
+  const element = isCatchAll ? set.catchAll : found(set, { ...keys, flags }, work.engine.now);
+  return element ?? (isDestroy ? undefined : refuse(ENOENT));
 }
 
-/** The element that has exactly these keys; an end that is the same as the key may be left out. */
-export function found(set: NftSet, keys: Pick<Element, 'key' | 'keyEnd' | 'flags'>): Element | undefined {
+/** The element of these keys; in a set of ranges the first that the key lies in. */
+function found(set: NftSet, keys: Pick<Element, 'key' | 'keyEnd' | 'flags'>, now: bigint): Element | undefined {
+  const isLive = (each: Element) => !isExpired(each, now);
+  if (backendOf(set) === 'ranges')
+    return [...set.elements.values()].find(each => isLive(each) && isWithin(set, each, keys.key!));
   const exact = set.elements.get(identity(keys));
-  if (exact !== undefined || backendOf(set) !== 'ranges') return exact;
-  const { key, keyEnd = key } = keys;
-  for (const each of set.elements.values())
-    if (compare(each.key!, key!) === 0 && compare(each.keyEnd ?? each.key!, keyEnd!) === 0) return each;
-  return undefined;
+  return exact !== undefined && isLive(exact) ? exact : undefined;
+}
+
+/** The element that a program asks for: in a tree also the one that a key lies in (nft_get_set_elem). */
+export function wanted(work: Work, set: NftSet, inside: Attributes): Element {
+  const { now } = work.engine;
+  const flags = inside.u32be(Nft.NFTA_SET_ELEM_FLAGS) ?? 0;
+  checkFlags(set, flags);
+  const isCatchAll = (flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0;
+  if (!isCatchAll && !inside.has(Nft.NFTA_SET_ELEM_KEY)) refuse(EINVAL);
+  const keys = readKeys(work, set, inside);
+  if (isCatchAll) return set.catchAll !== undefined && !isExpired(set.catchAll, now) ? set.catchAll : refuse(ENOENT);
+  const element =
+    backendOf(set) === 'tree' ? nearest(set, keys.key!, flags, now) : found(set, { ...keys, flags: 0 }, now);
+  return element ?? refuse(ENOENT);
+}
+
+/** The start or the end at a key, or the one of the interval around it (__nft_rbtree_get). */
+function nearest(set: NftSet, key: Uint8Array, flags: number, now: bigint): Element | undefined {
+  const wantsEnd = (flags & Nft.NFT_SET_ELEM_INTERVAL_END) !== 0;
+  const elements = sortedElements(set);
+  const equal = elements.find(each => isEnd(each) === wantsEnd && compare(each.key!, key) === 0);
+  if (equal !== undefined) return isExpired(equal, now) ? undefined : equal;
+  const other = elements.find(each => compare(each.key!, key) === 0);
+  const beside = wantsEnd
+    ? elements.find(each => compare(each.key!, key) > 0)
+    : other !== undefined
+      ? undefined
+      : elements.findLast(each => compare(each.key!, key) < 0);
+  return beside !== undefined && isEnd(beside) === wantsEnd && !isExpired(beside, now) ? beside : undefined;
 }
 
 function remove(work: Work, set: NftSet, element: Element): void {
+  const { batch } = work;
   if (element === set.catchAll) set.catchAll = undefined;
-  else set.elements.delete(identity(element));
+  else {
+    set.elements.delete(identity(element));
+    batch.deactivated.set(set, (batch.deactivated.get(set) ?? 0) + 1);
+  }
   forget(set);
   count({ work }, element.verdict, -1);
   const { object } = element;
   if (object === undefined) return;
   object.users--;
-  work.batch.undo.push(() => {
+  batch.undo.push(() => {
     object.users++;
   });
 }
@@ -358,7 +432,8 @@ export function writeElement(writer: Writer, set: NftSet, element: Element, engi
     });
   if (object !== undefined) writer.text(Nft.NFTA_SET_ELEM_OBJREF, object.name);
   if (flags !== 0) writer.u32be(Nft.NFTA_SET_ELEM_FLAGS, flags);
-  if (timeout !== undefined && timeout !== set.timeout) writer.u64be(Nft.NFTA_SET_ELEM_TIMEOUT, timeout);
+  if ((set.flags & Nft.NFT_SET_TIMEOUT) !== 0 && (timeout ?? 0n) !== set.timeout)
+    writer.u64be(Nft.NFTA_SET_ELEM_TIMEOUT, timeout ?? 0n);
   if (expires !== undefined) {
     const left = expires - engine.now;
     writer.u64be(Nft.NFTA_SET_ELEM_EXPIRATION, left > 0n ? left : 0n);

@@ -1,5 +1,5 @@
 import type { Machine } from '../machine/machine.ts';
-import { EXPRESSIONS, readExpression, writeExpression } from './expressions/index.ts';
+import { EXPRESSIONS, initExpression, parseExpression, writeExpression } from './expressions/index.ts';
 import type { Engine } from './expressions/type.ts';
 import { takeObject } from './objects.ts';
 
@@ -14,7 +14,9 @@ export function engineOf(machine: Machine): Engine {
       return machine.wallClock;
     },
     notModelled: feature => machine.notModelled(feature),
-    read: readExpression,
+    parse: parseExpression,
+    init: initExpression,
+    read: (attributes, context) => initExpression(parseExpression(attributes, context), context),
     write: (expression, writer) => writeExpression(expression, writer, engine),
     run: (expression, run) => EXPRESSIONS.get(expression.name)!.run(expression, run),
     take: takeObject,

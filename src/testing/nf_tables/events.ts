@@ -13,15 +13,15 @@ import type { Request } from '../machine/netlink.ts';
 import type { MemorySocket } from '../machine/socket.ts';
 import { isSince, type Namespace } from '../machine/state.ts';
 import type { Writer } from '../wire/attributes.ts';
-import { writeChain } from './chains.ts';
+import { writeChain, writeHook } from './chains.ts';
 import type { Batch, Codec, Work } from './context.ts';
-import { type ElementChange, writeElement } from './elements.ts';
+import { writeElement } from './elements.ts';
 import { writeFlowtable } from './flowtables.ts';
 import { nftMessage } from './message.ts';
 import { writeObject } from './objects.ts';
 import { writeRule } from './rules.ts';
 import { writeSet } from './sets.ts';
-import type { Chain, Flowtable, NftObject, NftSet, Rule, Table } from './state.ts';
+import type { Chain, Element, Flowtable, NftObject, NftSet, Rule, Table } from './state.ts';
 import { useOf, writeTable } from './tables.ts';
 
 /** Events fill datagrams of at most so many bytes (NLMSG_GOODSIZE). */
@@ -31,20 +31,29 @@ const SHORT_DELETIONS = [6, 13] as const;
 /** Up to 6.1 the order of attributes was another one. */
 export const NEW_ORDER = [6, 3] as const;
 
-/** Records what a message has done: an event, and that something has changed. */
+interface Told {
+  /** What takes effect when the batch is carried out. */
+  readonly apply?: (() => void) | undefined;
+  readonly sequence?: number;
+  /** Whether there is something to tell, when it has been carried out. */
+  readonly isTold?: (() => boolean) | undefined;
+}
+
+/** Records what a message has done: an event, and what takes effect at the end only. */
 function record(
   work: Work,
   type: number,
   flags: number,
   family: number,
   body: (writer: Writer) => void,
-  sequence = work.request.sequence,
+  { apply, sequence = work.request.sequence, isTold }: Told = {},
 ): void {
   const { batch, namespace, request } = work;
-  batch.changes++;
+  const header = { type, flags, sequence, port: request.port, family };
   batch.events.push({
     report: (request.flags & NLM_F_ECHO) !== 0,
-    build: () => nftMessage(namespace.nfTables, { type, flags, sequence, port: request.port, family }, body),
+    apply,
+    build: () => (isTold?.() === false ? undefined : nftMessage(namespace.nfTables, header, body)),
   });
 }
 
@@ -52,28 +61,44 @@ const created = ({ request }: Work): number => request.flags & (NLM_F_CREATE | N
 const isOld = ({ release }: Codec): boolean => !isSince(release, NEW_ORDER);
 const isShort = ({ release }: Codec): boolean => isSince(release, SHORT_DELETIONS);
 
-export function tableEvent(work: Work, type: number, table: Table): void {
+export function tableEvent(work: Work, type: number, table: Table, isTold?: () => boolean): void {
   const { engine } = work;
-  record(work, type, type === Nft.NFT_MSG_NEWTABLE ? created(work) : 0, table.family, writer => {
-    if (type === Nft.NFT_MSG_NEWTABLE || !isShort(engine)) writeTable(writer, table, isOld(engine));
-    else {
-      writer.text(Nft.NFTA_TABLE_NAME, table.name);
-      writer.u32be(Nft.NFTA_TABLE_USE, useOf(table));
-      writer.u64be(Nft.NFTA_TABLE_HANDLE, BigInt(table.handle));
-    }
-  });
+  record(
+    work,
+    type,
+    type === Nft.NFT_MSG_NEWTABLE ? created(work) : 0,
+    table.family,
+    writer => {
+      if (type === Nft.NFT_MSG_NEWTABLE || !isShort(engine)) writeTable(writer, table, isOld(engine));
+      else {
+        writer.text(Nft.NFTA_TABLE_NAME, table.name);
+        writer.u32be(Nft.NFTA_TABLE_USE, useOf(table));
+        writer.u64be(Nft.NFTA_TABLE_HANDLE, BigInt(table.handle));
+      }
+    },
+    { isTold },
+  );
 }
 
-export function chainEvent(work: Work, type: number, chain: Chain): void {
+/** @param only the devices that it gets or loses */
+export function chainEvent(work: Work, type: number, chain: Chain, only?: readonly string[], apply?: () => void): void {
   const { engine } = work;
-  record(work, type, type === Nft.NFT_MSG_NEWCHAIN ? created(work) : 0, chain.table.family, writer => {
-    if (type === Nft.NFT_MSG_NEWCHAIN || !isShort(engine)) writeChain(writer, chain, isOld(engine));
-    else {
-      writer.text(Nft.NFTA_CHAIN_TABLE, chain.table.name);
-      writer.text(Nft.NFTA_CHAIN_NAME, chain.name);
-      writer.u64be(Nft.NFTA_CHAIN_HANDLE, BigInt(chain.handle));
-    }
-  });
+  record(
+    work,
+    type,
+    type === Nft.NFT_MSG_NEWCHAIN ? created(work) : 0,
+    chain.table.family,
+    writer => {
+      if (type === Nft.NFT_MSG_NEWCHAIN || !isShort(engine)) writeChain(writer, chain, isOld(engine), only);
+      else {
+        writer.text(Nft.NFTA_CHAIN_TABLE, chain.table.name);
+        writer.text(Nft.NFTA_CHAIN_NAME, chain.name);
+        writer.u64be(Nft.NFTA_CHAIN_HANDLE, BigInt(chain.handle));
+        if (only !== undefined) writeHook(writer, chain.base!, only);
+      }
+    },
+    { apply },
+  );
 }
 
 export function ruleEvent(work: Work, type: number, chain: Chain, rule: Rule): void {
@@ -87,59 +112,78 @@ export function ruleEvent(work: Work, type: number, chain: Chain, rule: Rule): v
   });
 }
 
-export function setEvent(work: Work, type: number, set: NftSet): void {
+export function setEvent(work: Work, type: number, set: NftSet, apply?: () => void): void {
   const { engine } = work;
-  record(work, type, type === Nft.NFT_MSG_NEWSET ? created(work) : 0, set.table.family, writer => {
-    if (type === Nft.NFT_MSG_NEWSET || !isShort(engine)) writeSet(writer, set, engine);
-    else {
-      writer.text(Nft.NFTA_SET_TABLE, set.table.name);
-      writer.text(Nft.NFTA_SET_NAME, set.name);
-      writer.u64be(Nft.NFTA_SET_HANDLE, BigInt(set.handle));
-    }
-  });
+  record(
+    work,
+    type,
+    type === Nft.NFT_MSG_NEWSET ? created(work) : 0,
+    set.table.family,
+    writer => {
+      if (type === Nft.NFT_MSG_NEWSET || !isShort(engine)) writeSet(writer, set, engine);
+      else {
+        writer.text(Nft.NFTA_SET_TABLE, set.table.name);
+        writer.text(Nft.NFTA_SET_NAME, set.name);
+        writer.u64be(Nft.NFTA_SET_HANDLE, BigInt(set.handle));
+      }
+    },
+    { apply },
+  );
 }
 
 /** One message an element, without a sequence number. */
-export function elementEvents(work: Work, type: number, { set, elements }: ElementChange): void {
-  for (const element of elements)
-    record(
-      work,
-      type,
-      created(work),
-      set.table.family,
-      writer => {
-        writer.text(Nft.NFTA_SET_ELEM_LIST_TABLE, set.table.name);
-        writer.text(Nft.NFTA_SET_ELEM_LIST_SET, set.name);
-        writer.nest(Nft.NFTA_SET_ELEM_LIST_ELEMENTS, () =>
-          writer.nest(Nft.NFTA_LIST_ELEM, () => writeElement(writer, set, element, work.engine)),
-        );
-      },
-      0,
-    );
-}
-
-export function objectEvent(work: Work, type: number, object: NftObject): void {
-  const { engine } = work;
-  record(work, type, type === Nft.NFT_MSG_NEWOBJ ? created(work) : 0, object.table.family, writer => {
-    if (type === Nft.NFT_MSG_NEWOBJ || !isShort(engine)) writeObject(writer, object, engine, isOld(engine));
-    else {
-      writer.text(Nft.NFTA_OBJ_TABLE, object.table.name);
-      writer.text(Nft.NFTA_OBJ_NAME, object.name);
-      writer.u32be(Nft.NFTA_OBJ_TYPE, object.type);
-      writer.u64be(Nft.NFTA_OBJ_HANDLE, BigInt(object.handle));
-    }
-  });
-}
-
-export function flowtableEvent(work: Work, type: number, flowtable: Flowtable): void {
-  record(work, type, type === Nft.NFT_MSG_NEWFLOWTABLE ? created(work) : 0, flowtable.table.family, writer =>
-    writeFlowtable(writer, flowtable),
+export function elementEvent(work: Work, type: number, set: NftSet, element: Element, apply?: () => void): void {
+  record(
+    work,
+    type,
+    created(work),
+    set.table.family,
+    writer => {
+      writer.text(Nft.NFTA_SET_ELEM_LIST_TABLE, set.table.name);
+      writer.text(Nft.NFTA_SET_ELEM_LIST_SET, set.name);
+      writer.nest(Nft.NFTA_SET_ELEM_LIST_ELEMENTS, () =>
+        writer.nest(Nft.NFTA_LIST_ELEM, () => writeElement(writer, set, element, work.engine)),
+      );
+    },
+    { apply, sequence: 0 },
   );
+}
+
+export function objectEvent(work: Work, type: number, object: NftObject, apply?: () => void): void {
+  const { engine } = work;
+  record(
+    work,
+    type,
+    type === Nft.NFT_MSG_NEWOBJ ? created(work) : 0,
+    object.table.family,
+    writer => {
+      if (type === Nft.NFT_MSG_NEWOBJ || !isShort(engine)) writeObject(writer, object, engine, isOld(engine));
+      else {
+        writer.text(Nft.NFTA_OBJ_TABLE, object.table.name);
+        writer.text(Nft.NFTA_OBJ_NAME, object.name);
+        writer.u32be(Nft.NFTA_OBJ_TYPE, object.type);
+        writer.u64be(Nft.NFTA_OBJ_HANDLE, BigInt(object.handle));
+      }
+    },
+    { apply },
+  );
+}
+
+/** @param only the devices that it gets or loses */
+export function flowtableEvent(
+  work: Work,
+  type: number,
+  flowtable: Flowtable,
+  only?: readonly string[],
+  apply?: () => void,
+): void {
+  const flags = type === Nft.NFT_MSG_NEWFLOWTABLE ? created(work) : 0;
+  record(work, type, flags, flowtable.table.family, writer => writeFlowtable(writer, flowtable, only), { apply });
 }
 
 /** Tells a batch that has been carried out: its events in few datagrams, then the generation alone. */
 export function tell(machine: Machine, namespace: Namespace, socket: MemorySocket, first: Request, batch: Batch): void {
-  if (batch.changes === 0) return;
+  if (batch.events.length === 0) return;
   const send = (datagram: Uint8Array, report: boolean) => {
     machine.multicast(namespace, NETLINK_NETFILTER, NFNLGRP_NFTABLES, datagram, socket);
     if (report) socket.deliver(datagram);
@@ -155,8 +199,10 @@ export function tell(machine: Machine, namespace: Namespace, socket: MemorySocke
     length = 0;
   };
   for (const event of batch.events) {
+    event.apply?.();
     if (!listens && !event.report) continue;
     const message = event.build();
+    if (message === undefined) continue;
     if (length + message.length > DATAGRAM || event.report !== report) flush();
     ({ report } = event);
     parts.push(message);

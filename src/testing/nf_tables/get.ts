@@ -1,21 +1,22 @@
 import { NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTI } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
-import { packed, type Request } from '../machine/netlink.ts';
+import { done, packed, type Request } from '../machine/netlink.ts';
 import { isSince, type Namespace } from '../machine/state.ts';
-import { EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
+import { EAFNOSUPPORT, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
 import { Attributes, type Writer } from '../wire/attributes.ts';
 import { chainOf, writeChain } from './chains.ts';
 import { type Codec, newBatch, type Work } from './context.ts';
-import { readData } from './data.ts';
-import { found, writeElement } from './elements.ts';
+import { inOrder, wanted, writeElement } from './elements.ts';
 import { generationMessage, NEW_ORDER } from './events.ts';
 import { flowtableOf, writeFlowtable } from './flowtables.ts';
 import { nftMessage } from './message.ts';
 import { objectOf, resetObject, writeObject } from './objects.ts';
+import { ELEMENT } from './policies.ts';
+import { parsedInside } from './policy.ts';
 import { pointingAt, writeRule } from './rules.ts';
-import { isExpired, lookup } from './set-lookup.ts';
+import { isExpired } from './set-lookup.ts';
 import { setOfMessage, writeSet } from './sets.ts';
-import type { Element, NftSet, Rule, Table } from './state.ts';
+import type { Element, Expression, Rule, Table } from './state.ts';
 import { tableOf, writeTable } from './tables.ts';
 
 const HEADERS = 20;
@@ -31,9 +32,11 @@ function workOf(request: Request, namespace: Namespace, engine: Codec): Work {
   return { engine, namespace, request, family: request.bytes[16]!, attributes, batch: newBatch() };
 }
 
-/** The rules, without their counts where they are reset. */
-function resetRule(rule: Rule): void {
-  for (const { name, state } of rule.expressions) {
+const resetRule = ({ expressions }: Rule): void => resetExpressions(expressions);
+
+/** Their counts begin anew. */
+function resetExpressions(expressions: readonly Expression[]): void {
+  for (const { name, state } of expressions) {
     if (state === undefined) continue;
     if (name === 'counter') Object.assign(state, { packets: 0n, bytes: 0n });
     else if (name === 'quota') Object.assign(state, { consumed: 0n, depleted: 0n });
@@ -81,7 +84,7 @@ function* rules(work: Work, resets: boolean): Generator<Entry> {
 
 function* sets(work: Work): Generator<Entry> {
   const { attributes, engine } = work;
-  const only = attributes.has(Nft.NFTA_SET_TABLE) ? tableOf(work, Nft.NFTA_SET_TABLE) : undefined;
+  const only = attributes.has(Nft.NFTA_SET_TABLE) ? tableOf(work, Nft.NFTA_SET_TABLE, true) : undefined;
   for (const table of inFamily(work)) {
     if (only !== undefined && table !== only) continue;
     for (const set of table.sets) yield { family: table.family, body: writer => writeSet(writer, set, engine) };
@@ -120,15 +123,14 @@ function* flowtables(work: Work): Generator<Entry> {
 /** How many bytes of elements go into a message: it must fit its datagram. */
 const ELEMENTS = 32_000;
 
-function* elements(work: Work): Generator<Entry> {
+function* elements(work: Work, resets: boolean): Generator<Entry> {
   const { engine } = work;
-  const table = tableOf(work, Nft.NFTA_SET_ELEM_LIST_TABLE);
-  const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, Nft.NFTA_SET_ELEM_LIST_SET_ID);
-  const all = [...set.elements.values(), ...(set.catchAll ? [set.catchAll] : [])].filter(
-    each => !isExpired(each, engine.now),
-  );
+  const table = tableOf(work, Nft.NFTA_SET_ELEM_LIST_TABLE, true);
+  const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, undefined);
+  const all = inOrder(set).filter(each => each !== set.catchAll && !isExpired(each, engine.now));
+  // The catch-all element comes with the last message, which has no other.
+  const last = set.catchAll === undefined || isExpired(set.catchAll, engine.now) ? [] : [set.catchAll];
   let at = 0;
-  // One with an empty list is always the last.
   for (let isLast = false; !isLast; ) {
     isLast = at >= all.length;
     yield {
@@ -138,10 +140,12 @@ function* elements(work: Work): Generator<Entry> {
         writer.text(Nft.NFTA_SET_ELEM_LIST_SET, set.name);
         writer.nest(Nft.NFTA_SET_ELEM_LIST_ELEMENTS, () => {
           const { length } = writer;
-          for (; at < all.length && writer.length - length < ELEMENTS; at++) {
-            const element = all[at]!;
+          const write = (element: Element) => {
             writer.nest(Nft.NFTA_LIST_ELEM, () => writeElement(writer, set, element, engine));
-          }
+            if (resets) resetExpressions(element.expressions);
+          };
+          if (isLast) last.forEach(write);
+          for (; at < all.length && writer.length - length < ELEMENTS; at++) write(all[at]!);
         });
       },
     };
@@ -153,6 +157,8 @@ interface Kind {
   readonly flags: number;
   /** Whether a change of the generation meanwhile interrupts it. */
   readonly interrupted: boolean;
+  /** Each message fills a datagram. */
+  readonly each?: boolean;
   entries(work: Work): Generator<Entry>;
 }
 
@@ -172,7 +178,20 @@ const KINDS: Record<number, Kind> = {
     entries: work => rules(work, true),
   },
   [Nft.NFT_MSG_GETSET]: { answer: Nft.NFT_MSG_NEWSET, flags: 0, interrupted: true, entries: sets },
-  [Nft.NFT_MSG_GETSETELEM]: { answer: Nft.NFT_MSG_NEWSETELEM, flags: 0, interrupted: false, entries: elements },
+  [Nft.NFT_MSG_GETSETELEM]: {
+    answer: Nft.NFT_MSG_NEWSETELEM,
+    flags: 0,
+    interrupted: false,
+    each: true,
+    entries: work => elements(work, false),
+  },
+  [Nft.NFT_MSG_GETSETELEM_RESET]: {
+    answer: Nft.NFT_MSG_NEWSETELEM,
+    flags: 0,
+    interrupted: false,
+    each: true,
+    entries: work => elements(work, true),
+  },
   [Nft.NFT_MSG_GETOBJ]: {
     answer: Nft.NFT_MSG_NEWOBJ,
     flags: NLM_F_APPEND,
@@ -206,99 +225,112 @@ export function dump(kind: number, request: Request, namespace: Namespace, engin
       yield nftMessage(namespace.nfTables, header, body);
     }
   }
-  return packed(messages(), request);
+  return found.each ? apart(messages(), request) : packed(messages(), request);
 }
 
-/** One object by its name. */
-export function answerGet(kind: number, request: Request, namespace: Namespace, engine: Codec): Uint8Array {
+/** Each message in a datagram of its own, and the end with the last. */
+function* apart(messages: Iterable<Uint8Array>, request: Request): Generator<Uint8Array> {
+  let last: Uint8Array | undefined;
+  for (const message of messages) {
+    if (last !== undefined) yield last;
+    last = message;
+  }
+  yield last === undefined ? done(request) : Buffer.concat([last, done(request)]);
+}
+
+/** Whether messages of a kind ask. */
+export const isRead = (kind: number): boolean => kind === Nft.NFT_MSG_GETGEN || KINDS[kind] !== undefined;
+
+/** One object by its name; of elements a message for each, up to the first that is missing. */
+export function* answerGet(kind: number, request: Request, namespace: Namespace, engine: Codec): Generator<Uint8Array> {
   const work = workOf(request, namespace, engine);
-  if (kind === Nft.NFT_MSG_GETGEN) return generationMessage(namespace, request);
+  if (kind === Nft.NFT_MSG_GETGEN) {
+    yield generationMessage(namespace, request);
+    return;
+  }
   const single = SINGLE[kind];
-  if (single === undefined) return refuse(EINVAL);
-  const { family, body } = single(work);
-  const header = { type: KINDS[kind]!.answer, flags: 0, sequence: request.sequence, port: request.port, family };
-  return nftMessage(namespace.nfTables, header, body);
+  if (single === undefined) throw new Refusal(EINVAL);
+  for (const { family, body } of single(work)) {
+    const header = { type: KINDS[kind]!.answer, flags: 0, sequence: request.sequence, port: request.port, family };
+    yield nftMessage(namespace.nfTables, header, body);
+  }
 }
 
-const SINGLE: Record<number, (work: Work) => Entry> = {
+const SINGLE: Record<number, (work: Work) => Iterable<Entry>> = {
   [Nft.NFT_MSG_GETTABLE](work) {
-    const table = tableOf(work, Nft.NFTA_TABLE_NAME);
-    return { family: work.family, body: writer => writeTable(writer, table, !isSince(work.engine.release, NEW_ORDER)) };
+    const table = tableOf(work, Nft.NFTA_TABLE_NAME, true);
+    return one(work, writer => writeTable(writer, table, !isSince(work.engine.release, NEW_ORDER)));
   },
   [Nft.NFT_MSG_GETCHAIN](work) {
-    const table = tableOf(work, Nft.NFTA_CHAIN_TABLE);
+    const table = tableOf(work, Nft.NFTA_CHAIN_TABLE, true);
     const chain = chainOf(work, table, Nft.NFTA_CHAIN_NAME);
-    return { family: work.family, body: writer => writeChain(writer, chain, !isSince(work.engine.release, NEW_ORDER)) };
+    return one(work, writer => writeChain(writer, chain, !isSince(work.engine.release, NEW_ORDER)));
   },
   [Nft.NFT_MSG_GETRULE]: work => singleRule(work, false),
   [Nft.NFT_MSG_GETRULE_RESET]: work => singleRule(work, true),
   [Nft.NFT_MSG_GETSET](work) {
-    const table = tableOf(work, Nft.NFTA_SET_TABLE);
-    const set = setOfMessage(work, table, Nft.NFTA_SET_NAME, 0);
-    return { family: work.family, body: writer => writeSet(writer, set, work.engine) };
+    const named = work.attributes.has(Nft.NFTA_SET_TABLE);
+    const table = named ? tableOf(work, Nft.NFTA_SET_TABLE, true) : undefined;
+    if (work.family === 0) refuse(EAFNOSUPPORT);
+    if (table === undefined) return refuse(EINVAL);
+    if (!work.attributes.has(Nft.NFTA_SET_NAME)) refuse(EINVAL);
+    const set = setOfMessage(work, table, Nft.NFTA_SET_NAME, undefined);
+    return one(work, writer => writeSet(writer, set, work.engine));
   },
-  [Nft.NFT_MSG_GETSETELEM]: singleElements,
+  [Nft.NFT_MSG_GETSETELEM]: work => singleElements(work, false),
+  [Nft.NFT_MSG_GETSETELEM_RESET]: work => singleElements(work, true),
   [Nft.NFT_MSG_GETOBJ]: work => singleObject(work, false),
   [Nft.NFT_MSG_GETOBJ_RESET]: work => singleObject(work, true),
   [Nft.NFT_MSG_GETFLOWTABLE](work) {
-    const flowtable = flowtableOf(work, tableOf(work, Nft.NFTA_FLOWTABLE_TABLE));
-    return { family: work.family, body: writer => writeFlowtable(writer, flowtable) };
+    if (!work.attributes.has(Nft.NFTA_FLOWTABLE_NAME)) refuse(EINVAL);
+    const flowtable = flowtableOf(work, tableOf(work, Nft.NFTA_FLOWTABLE_TABLE, true), false);
+    return one(work, writer => writeFlowtable(writer, flowtable));
   },
 };
 
-function singleRule(work: Work, resets: boolean): Entry {
+const one = ({ family }: Work, body: Body): Entry[] => [{ family, body }];
+
+function singleRule(work: Work, resets: boolean): Entry[] {
   const { attributes, engine } = work;
-  const chain = chainOf(work, tableOf(work, Nft.NFTA_RULE_TABLE), Nft.NFTA_RULE_CHAIN);
+  const chain = chainOf(work, tableOf(work, Nft.NFTA_RULE_TABLE, true), Nft.NFTA_RULE_CHAIN);
   const wanted = attributes.u64be(Nft.NFTA_RULE_HANDLE);
   if (wanted === undefined) return refuse(EINVAL);
   const rule =
     chain.rules.find(each => BigInt(each.handle) === wanted) ?? refuse(ENOENT, attributes.get(Nft.NFTA_RULE_HANDLE));
-  return {
-    family: work.family,
-    body(writer) {
-      writeRule(writer, chain, rule, engine, undefined);
-      if (resets) resetRule(rule);
-    },
-  };
+  return one(work, writer => {
+    writeRule(writer, chain, rule, engine, undefined);
+    if (resets) resetRule(rule);
+  });
 }
 
-function singleObject(work: Work, resets: boolean): Entry {
-  const object = objectOf(work, tableOf(work, Nft.NFTA_OBJ_TABLE));
-  return {
-    family: work.family,
-    body(writer) {
-      writeObject(writer, object, work.engine, !isSince(work.engine.release, NEW_ORDER));
-      if (resets) resetObject(object);
-    },
-  };
+function singleObject(work: Work, resets: boolean): Entry[] {
+  const { attributes } = work;
+  if (!attributes.has(Nft.NFTA_OBJ_NAME) || !attributes.has(Nft.NFTA_OBJ_TYPE)) refuse(EINVAL);
+  const object = objectOf(work, tableOf(work, Nft.NFTA_OBJ_TABLE, true), false);
+  return one(work, writer => {
+    writeObject(writer, object, work.engine, !isSince(work.engine.release, NEW_ORDER));
+    if (resets) resetObject(object);
+  });
 }
 
-function singleElements(work: Work): Entry {
+function* singleElements(work: Work, resets: boolean): Generator<Entry> {
   const { attributes, engine } = work;
-  const table = tableOf(work, Nft.NFTA_SET_ELEM_LIST_TABLE);
-  const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, Nft.NFTA_SET_ELEM_LIST_SET_ID);
   const list = attributes.nested(Nft.NFTA_SET_ELEM_LIST_ELEMENTS);
-  if (list === undefined) return refuse(EINVAL);
-  const answers = list.list().map(each => pointingAt(each, () => elementAt(work, set, list.inside(each))));
-  return {
-    family: work.family,
-    body(writer) {
-      writer.text(Nft.NFTA_SET_ELEM_LIST_TABLE, table.name);
-      writer.text(Nft.NFTA_SET_ELEM_LIST_SET, set.name);
-      writer.nest(Nft.NFTA_SET_ELEM_LIST_ELEMENTS, () => {
-        for (const each of answers) writer.nest(Nft.NFTA_LIST_ELEM, () => writeElement(writer, set, each, engine));
-      });
-    },
-  };
-}
-
-function elementAt(work: Work, set: NftSet, inside: Attributes): Element {
-  const flags = inside.u32be(Nft.NFTA_SET_ELEM_FLAGS) ?? 0;
-  if ((flags & Nft.NFT_SET_ELEM_CATCHALL) !== 0) return set.catchAll ?? refuse(ENOENT);
-  const attribute = inside.get(Nft.NFTA_SET_ELEM_KEY) ?? refuse(EINVAL);
-  const key = readData({ work, table: set.table }, inside, attribute, 64, true);
-  if (!(key instanceof Uint8Array) || key.length !== set.keyLength) return refuse(EINVAL);
-  const element =
-    found(set, { key, keyEnd: undefined, flags }) ?? lookup({ ...set, catchAll: undefined }, key, work.engine.now);
-  return element === undefined || isExpired(element, work.engine.now) ? refuse(ENOENT) : element;
+  if (list === undefined) throw new Refusal(EINVAL);
+  const table = tableOf(work, Nft.NFTA_SET_ELEM_LIST_TABLE, true);
+  const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, undefined);
+  for (const attribute of list.list()) {
+    const element = pointingAt(attribute, () => wanted(work, set, parsedInside(list, attribute, ELEMENT)));
+    yield {
+      family: work.family,
+      body(writer) {
+        writer.text(Nft.NFTA_SET_ELEM_LIST_TABLE, table.name);
+        writer.text(Nft.NFTA_SET_ELEM_LIST_SET, set.name);
+        writer.nest(Nft.NFTA_SET_ELEM_LIST_ELEMENTS, () =>
+          writer.nest(Nft.NFTA_LIST_ELEM, () => writeElement(writer, set, element, engine)),
+        );
+        if (resets) resetExpressions(element.expressions);
+      },
+    };
+  }
 }

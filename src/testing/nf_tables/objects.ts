@@ -1,13 +1,17 @@
 import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
+import { hasModule } from '../machine/state.ts';
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
-import type { Attributes, Writer } from '../wire/attributes.ts';
+import type { Writer } from '../wire/attributes.ts';
+import { CONNTRACK_OBJECTS, type Holding } from './conntrack-objects.ts';
 import { type Codec, needed, type Work } from './context.ts';
 import { readSynproxy, SYNPROXY_ROWS } from './expressions/actions.ts';
 import { given, type Row, writeRows } from './expressions/rows.ts';
 import { connlimit, counter, limit, quota, type Stateful } from './expressions/stateful.ts';
 import type { Run } from './expressions/type.ts';
-import type { NftObject, Table, Value } from './state.ts';
+import { OBJECT_DATA } from './policies.ts';
+import { parsed } from './policy.ts';
+import type { NftObject, Table } from './state.ts';
 import { nameOf, tableOf } from './tables.ts';
 
 /** Objects that count packets share the arithmetic of the expressions of the same name. */
@@ -18,81 +22,15 @@ const COUNTING: Record<number, Stateful> = {
   [Nft.NFT_OBJECT_CONNLIMIT]: connlimit,
 };
 
-/** Objects that hold settings only. */
-interface Holding {
-  readonly rows: readonly Row[];
-  read(attributes: Attributes | undefined): Record<string, Value>;
-}
-
-const HELPER: readonly Row[] = [
-  ['name', Nft.NFTA_CT_HELPER_NAME, 'text'],
-  ['l4proto', Nft.NFTA_CT_HELPER_L4PROTO, 'u8'],
-  ['l3proto', Nft.NFTA_CT_HELPER_L3PROTO, 'u16'],
-];
-const EXPECTATION: readonly Row[] = [
-  ['l3proto', Nft.NFTA_CT_EXPECT_L3PROTO, 'u16'],
-  ['l4proto', Nft.NFTA_CT_EXPECT_L4PROTO, 'u8'],
-  ['port', Nft.NFTA_CT_EXPECT_DPORT, 'bytes'],
-  ['timeout', Nft.NFTA_CT_EXPECT_TIMEOUT, 'bytes'],
-  ['size', Nft.NFTA_CT_EXPECT_SIZE, 'u8'],
-];
 const SECMARK: readonly Row[] = [['context', Nft.NFTA_SECMARK_CTX, 'text']];
-const TIMEOUTS: readonly Row[] = [
-  ['l3proto', Nft.NFTA_CT_TIMEOUT_L3PROTO, 'u16'],
-  ['l4proto', Nft.NFTA_CT_TIMEOUT_L4PROTO, 'u8'],
-  ['data', Nft.NFTA_CT_TIMEOUT_DATA, 'bytes'],
-];
-
 const HOLDING: Record<number, Holding> = {
-  [Nft.NFT_OBJECT_CT_HELPER]: {
-    rows: HELPER,
-    read(attributes) {
-      needed(attributes, Nft.NFTA_CT_HELPER_NAME);
-      needed(attributes, Nft.NFTA_CT_HELPER_L4PROTO);
-      const l4proto = attributes!.u8(Nft.NFTA_CT_HELPER_L4PROTO)!;
-      if (l4proto === 0) refuse(ENOENT);
-      const name = attributes!.text(Nft.NFTA_CT_HELPER_NAME)!;
-      return given({ name, l3proto: attributes!.u16be(Nft.NFTA_CT_HELPER_L3PROTO), l4proto });
-    },
-  },
-  [Nft.NFT_OBJECT_CT_EXPECT]: {
-    rows: EXPECTATION,
-    read(attributes) {
-      for (const type of [
-        Nft.NFTA_CT_EXPECT_L4PROTO,
-        Nft.NFTA_CT_EXPECT_DPORT,
-        Nft.NFTA_CT_EXPECT_TIMEOUT,
-        Nft.NFTA_CT_EXPECT_SIZE,
-      ])
-        needed(attributes, type);
-      const l4proto = attributes!.u8(Nft.NFTA_CT_EXPECT_L4PROTO)!;
-      if (![6, 17, 33, 132, 136].includes(l4proto)) refuse(EOPNOTSUPP);
-      return given({
-        l3proto: attributes!.u16be(Nft.NFTA_CT_EXPECT_L3PROTO),
-        l4proto,
-        port: attributes!.get(Nft.NFTA_CT_EXPECT_DPORT)!.bytes.slice(),
-        timeout: attributes!.get(Nft.NFTA_CT_EXPECT_TIMEOUT)!.bytes.slice(),
-        size: attributes!.u8(Nft.NFTA_CT_EXPECT_SIZE),
-      });
-    },
-  },
+  ...CONNTRACK_OBJECTS,
   [Nft.NFT_OBJECT_SECMARK]: {
     rows: SECMARK,
     read(attributes) {
       needed(attributes, Nft.NFTA_SECMARK_CTX);
-      return { context: attributes!.text(Nft.NFTA_SECMARK_CTX)! };
-    },
-  },
-  [Nft.NFT_OBJECT_CT_TIMEOUT]: {
-    rows: TIMEOUTS,
-    read(attributes) {
-      needed(attributes, Nft.NFTA_CT_TIMEOUT_L4PROTO);
-      needed(attributes, Nft.NFTA_CT_TIMEOUT_DATA);
-      return given({
-        l3proto: attributes!.u16be(Nft.NFTA_CT_TIMEOUT_L3PROTO),
-        l4proto: attributes!.u8(Nft.NFTA_CT_TIMEOUT_L4PROTO),
-        data: attributes!.get(Nft.NFTA_CT_TIMEOUT_DATA)!.bytes.slice(),
-      });
+      // It has no module of security that knows contexts.
+      return refuse(EOPNOTSUPP);
     },
   },
   [Nft.NFT_OBJECT_SYNPROXY]: { rows: SYNPROXY_ROWS, read: readSynproxy },
@@ -101,17 +39,36 @@ const HOLDING: Record<number, Holding> = {
 /** Objects whose settings may change. */
 const UPDATED = new Set<number>([Nft.NFT_OBJECT_QUOTA, Nft.NFT_OBJECT_SYNPROXY]);
 
+/** Modules that bring types of objects. */
+const MODULES: Readonly<Record<number, string>> = {
+  [Nft.NFT_OBJECT_CT_HELPER]: 'nft_ct',
+  [Nft.NFT_OBJECT_CT_EXPECT]: 'nft_ct',
+  [Nft.NFT_OBJECT_CT_TIMEOUT]: 'nft_ct',
+  [Nft.NFT_OBJECT_CONNLIMIT]: 'nft_connlimit',
+  [Nft.NFT_OBJECT_LIMIT]: 'nft_limit',
+  [Nft.NFT_OBJECT_QUOTA]: 'nft_quota',
+  [Nft.NFT_OBJECT_SYNPROXY]: 'nft_synproxy',
+  [Nft.NFT_OBJECT_TUNNEL]: 'nft_tunnel',
+};
+
+function isKnown({ engine }: Work, type: number): boolean {
+  const module = MODULES[type];
+  if (module !== undefined && !hasModule(engine.release, module)) return false;
+  if (type === Nft.NFT_OBJECT_TUNNEL) return engine.notModelled('tunnels as objects');
+  return COUNTING[type] !== undefined || HOLDING[type] !== undefined;
+}
+
 function readValues(work: Work, type: number): Pick<NftObject, 'values' | 'state'> {
-  const inside = work.attributes.nested(Nft.NFTA_OBJ_DATA);
+  const inside = parsed(work.attributes, Nft.NFTA_OBJ_DATA, OBJECT_DATA[type]);
   const counting = COUNTING[type];
   if (counting !== undefined) return counting.read(inside, work.engine.now);
   const holding = HOLDING[type];
   if (holding === undefined) return refuse(EOPNOTSUPP);
-  return { values: holding.read(inside), state: {} };
+  return { values: holding.read(inside, work), state: {} };
 }
 
-/** @returns the object, and whether it is new; undefined where nothing has changed */
-export function newObject(work: Work): { object: NftObject; isNew: boolean } | undefined {
+/** @returns the object, and what takes effect with the batch; undefined where nothing has changed */
+export function newObject(work: Work): { object: NftObject; apply?: () => void } | undefined {
   const { attributes, request, batch } = work;
   for (const type of [Nft.NFTA_OBJ_TYPE, Nft.NFTA_OBJ_NAME, Nft.NFTA_OBJ_DATA]) needed(attributes, type);
   const table = tableOf(work, Nft.NFTA_OBJ_TABLE);
@@ -123,32 +80,32 @@ export function newObject(work: Work): { object: NftObject; isNew: boolean } | u
     if ((request.flags & NLM_F_EXCL) !== 0) refuse(EEXIST, nameAttribute);
     if ((request.flags & NLM_F_REPLACE) !== 0) refuse(EOPNOTSUPP);
     if (!UPDATED.has(type)) return undefined;
-    const before = existing.values;
-    existing.values = readValues(work, type).values;
-    batch.undo.push(() => {
-      existing.values = before;
-    });
-    return { object: existing, isNew: false };
+    const { values } = readValues(work, type);
+    const apply = () => {
+      existing.values = values;
+    };
+    return { object: existing, apply };
   }
-  if (COUNTING[type] === undefined && HOLDING[type] === undefined) refuse(EOPNOTSUPP);
+  if (!isKnown(work, type)) refuse(ENOENT);
+  const read = readValues(work, type);
   const object: NftObject = {
     table,
     name,
     type,
     handle: ++table.lastHandle,
-    ...readValues(work, type),
+    ...read,
     users: 0,
     userdata: attributes.get(Nft.NFTA_OBJ_USERDATA)?.bytes.slice(),
   };
   table.objects.push(object);
   batch.undo.push(() => void table.objects.splice(table.objects.indexOf(object), 1));
-  return { object, isNew: true };
+  return { object };
 }
 
 /** The object that a message means, by its name or its handle. */
-export function objectOf({ attributes }: Work, table: Table): NftObject {
+export function objectOf({ attributes }: Work, table: Table, byHandle = true): NftObject {
   const type = attributes.u32be(Nft.NFTA_OBJ_TYPE);
-  const handle = attributes.get(Nft.NFTA_OBJ_HANDLE);
+  const handle = byHandle ? attributes.get(Nft.NFTA_OBJ_HANDLE) : undefined;
   const name = attributes.get(Nft.NFTA_OBJ_NAME);
   if (type === undefined || (handle === undefined && name === undefined)) return refuse(EINVAL);
   const wanted = handle === undefined ? undefined : attributes.u64be(Nft.NFTA_OBJ_HANDLE);

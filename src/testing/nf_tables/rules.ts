@@ -4,7 +4,7 @@ import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, type Refusal, refuse, refuseAt } fr
 import type { Attribute, Writer } from '../wire/attributes.ts';
 import { chainOf } from './chains.ts';
 import type { Codec, RuleContext, Work } from './context.ts';
-import { count } from './data.ts';
+import { count, madeChain, presentBytes } from './data.ts';
 import type { Chain, Expression, NftSet, Rule, Table } from './state.ts';
 import { tableOf } from './tables.ts';
 
@@ -14,6 +14,8 @@ export interface NewRule {
   readonly chain: Chain;
   readonly rule: Rule;
   readonly replaced: Rule | undefined;
+  /** Sets of the one that is replaced. */
+  readonly gone: readonly NftSet[];
 }
 
 export function newRule(work: Work): NewRule {
@@ -23,54 +25,45 @@ export function newRule(work: Work): NewRule {
   const has = (flag: number) => (request.flags & flag) !== 0;
   const handle = attributes.get(Nft.NFTA_RULE_HANDLE);
   let old: Rule | undefined;
+  let number = 0;
   if (handle !== undefined) {
     old = byHandle(work, chain, Nft.NFTA_RULE_HANDLE);
     if (has(NLM_F_EXCL)) refuse(EEXIST, handle);
     if (!has(NLM_F_REPLACE)) refuse(EOPNOTSUPP);
   } else {
     if (!has(NLM_F_CREATE) || has(NLM_F_REPLACE)) refuse(EINVAL);
+    number = ++table.lastHandle;
     if (attributes.has(Nft.NFTA_RULE_POSITION)) old = byHandle(work, chain, Nft.NFTA_RULE_POSITION);
-    else {
-      const id = attributes.get(Nft.NFTA_RULE_POSITION_ID);
-      if (id !== undefined) {
-        old = batch.rules.get(attributes.u32be(Nft.NFTA_RULE_POSITION_ID)!);
-        if (old === undefined || !chain.rules.includes(old)) refuse(ENOENT, id);
-      }
-    }
+    else if (attributes.has(Nft.NFTA_RULE_POSITION_ID)) old = byId(work, chain, Nft.NFTA_RULE_POSITION_ID);
   }
   const expressions = readExpressions(work, table, chain);
+  if ((chain.flags & Nft.NFT_CHAIN_HW_OFFLOAD) !== 0) work.engine.notModelled('rules that devices carry out');
   const replaces = handle !== undefined;
+  if (replaces && chain.binding) refuse(EOPNOTSUPP);
   const rule: Rule = {
-    handle: replaces ? old!.handle : ++table.lastHandle,
+    handle: replaces ? old!.handle : number,
     expressions,
-    userdata: attributes.get(Nft.NFTA_RULE_USERDATA)?.bytes.slice(),
+    userdata: presentBytes(attributes.get(Nft.NFTA_RULE_USERDATA)?.bytes),
   };
   const { rules } = chain;
   const at = old === undefined ? -1 : rules.indexOf(old);
+  let gone: NftSet[] = [];
   if (replaces) {
     rules[at] = rule;
     batch.undo.push(() => {
       rules[rules.indexOf(rule)] = old!;
     });
-    release(work, table, old!);
+    gone = release(work, table, old!);
   } else {
     const isAppended = has(NLM_F_APPEND);
     const place = old === undefined ? (isAppended ? rules.length : 0) : at + (isAppended ? 1 : 0);
     rules.splice(place, 0, rule);
     batch.undo.push(() => void rules.splice(rules.indexOf(rule), 1));
   }
-  const id = attributes.u32be(Nft.NFTA_RULE_ID);
-  if (id !== undefined) batch.rules.set(id, rule);
+  const id = attributes.u32be(Nft.NFTA_RULE_ID) ?? 0;
+  batch.rules.push({ id, chain, rule });
   batch.toValidate.add(table);
-  for (const { verdict } of expressions) if (verdict?.chain?.binding) bindChain(work, verdict.chain);
-  return { chain, rule, replaced: replaces ? old : undefined };
-}
-
-function bindChain(work: Work, chain: Chain): void {
-  chain.bound = true;
-  work.batch.undo.push(() => {
-    chain.bound = false;
-  });
+  return { chain, rule, replaced: replaces ? old : undefined, gone };
 }
 
 function targetChain(work: Work, table: Table): Chain {
@@ -80,9 +73,7 @@ function targetChain(work: Work, table: Table): Chain {
   else {
     const id = attributes.get(Nft.NFTA_RULE_CHAIN_ID);
     if (id === undefined) return refuse(EINVAL);
-    const found = batch.chains.get(attributes.u32be(Nft.NFTA_RULE_CHAIN_ID)!);
-    if (found === undefined || found.table !== table) return refuse(ENOENT, id);
-    chain = found;
+    chain = madeChain(batch, table, attributes.u32be(Nft.NFTA_RULE_CHAIN_ID)!) ?? refuse(ENOENT, id);
   }
   if (chain.bound) refuse(EOPNOTSUPP);
   return chain;
@@ -93,17 +84,23 @@ function byHandle({ attributes }: Work, chain: Chain, type: number): Rule {
   return chain.rules.find(each => BigInt(each.handle) === wanted) ?? refuse(ENOENT, attributes.get(type));
 }
 
+/** A rule by the number that this batch has given it: the first of equal numbers. */
+function byId({ attributes, batch }: Work, chain: Chain, type: number): Rule {
+  const wanted = attributes.u32be(type);
+  const found = batch.rules.find(each => each.id === wanted && each.chain === chain);
+  return found?.rule ?? refuse(ENOENT, attributes.get(type));
+}
+
 function readExpressions(work: Work, table: Table, chain: Chain): Expression[] {
   const { attributes, engine } = work;
   const list = attributes.nested(Nft.NFTA_RULE_EXPRESSIONS);
   if (list === undefined) return [];
-  const given = list.list();
-  if (given.length > MAX_EXPRESSIONS) refuse(EINVAL);
   const context: RuleContext = { work, table, chain, written: 0 };
-  return given.map(each => {
-    if (each.type !== Nft.NFTA_LIST_ELEM) return refuse(EINVAL);
-    return pointingAt(each, () => engine.read(list.inside(each), context));
+  const known = list.list().map((each, i) => {
+    if (each.type !== Nft.NFTA_LIST_ELEM || i >= MAX_EXPRESSIONS) return refuse(EINVAL);
+    return { each, parsed: pointingAt(each, () => engine.parse(list.inside(each), context)) };
   });
+  return known.map(({ each, parsed }) => pointingAt(each, () => engine.init(parsed, context)));
 }
 
 /** A refusal that points nowhere is shown at an attribute: the expression, the element. */
@@ -116,15 +113,20 @@ export function pointingAt<T>(attribute: Attribute, work: () => T): T {
 }
 
 /** Lets go of what the expressions of a rule refer to: jumps, objects, sets; anonymous sets and chains go with it. */
-export function release(work: Work, table: Table, rule: Rule): void {
-  for (const expression of rule.expressions) releaseExpression(work, table, expression);
+/** @returns the sets that go with it: they are told after it */
+export function release(work: Work, table: Table, rule: Rule): NftSet[] {
+  return rule.expressions.flatMap(expression => releaseExpression(work, table, expression));
 }
 
-export function releaseExpression(work: Work, table: Table, expression: Expression): void {
+function releaseExpression(work: Work, table: Table, expression: Expression): NftSet[] {
   const { batch } = work;
   const { verdict, set, object, flowtable } = expression;
+  const target = verdict?.chain;
   count({ work }, verdict, -1);
-  if (verdict?.chain?.binding) removeChain(work, table, verdict.chain);
+  if (target?.binding === true && target.bound) {
+    count({ work }, verdict, -1);
+    return removeChain(work, table, target);
+  }
   for (const used of [set, object, flowtable]) {
     if (used === undefined) continue;
     used.users--;
@@ -132,13 +134,16 @@ export function releaseExpression(work: Work, table: Table, expression: Expressi
       used.users++;
     });
   }
-  if (set !== undefined && set.users === 0 && (set.flags & Nft.NFT_SET_ANONYMOUS) !== 0) removeSet(work, table, set);
+  if (set === undefined || set.users > 0 || (set.flags & Nft.NFT_SET_ANONYMOUS) === 0) return [];
+  removeSet(work, table, set);
+  return [set];
 }
 
 /** A chain that belongs to a rule, with all that is in it. */
-function removeChain(work: Work, table: Table, chain: Chain): void {
-  for (const rule of chain.rules) release(work, table, rule);
+function removeChain(work: Work, table: Table, chain: Chain): NftSet[] {
+  const gone = chain.rules.flatMap(rule => release(work, table, rule));
   takeOut(work, table.chains, chain);
+  return gone;
 }
 
 /** Takes a set out of its table, with the jumps and objects of its elements. */
@@ -162,14 +167,16 @@ export function takeOut<T>(work: Work, list: T[], item: T): void {
   work.batch.undo.push(() => void list.splice(at, 0, item));
 }
 
-export function deleteRule(work: Work, chain: Chain, rule: Rule): void {
-  release(work, chain.table, rule);
+/** @returns the sets that go with it */
+export function deleteRule(work: Work, chain: Chain, rule: Rule): NftSet[] {
+  const gone = release(work, chain.table, rule);
   takeOut(work, chain.rules, rule);
+  return gone;
 }
 
 /** Which rules a DELRULE means. */
 export function rulesToDelete(work: Work, isDestroy: boolean): readonly { chain: Chain; rule: Rule }[] {
-  const { attributes, batch } = work;
+  const { attributes } = work;
   const table = tableOf(work, Nft.NFTA_RULE_TABLE);
   const named = attributes.get(Nft.NFTA_RULE_CHAIN);
   if (named === undefined)
@@ -191,8 +198,8 @@ export function rulesToDelete(work: Work, isDestroy: boolean): readonly { chain:
   }
   const id = attributes.get(Nft.NFTA_RULE_ID);
   if (id !== undefined) {
-    const rule = batch.rules.get(attributes.u32be(Nft.NFTA_RULE_ID)!);
-    if (rule === undefined || !chain.rules.includes(rule)) return refuse(ENOENT, id);
+    const rule = byId(work, chain, Nft.NFTA_RULE_ID);
+    if (!chain.rules.includes(rule)) return refuse(ENOENT);
     return [{ chain, rule }];
   }
   return chain.rules.map(rule => ({ chain, rule }));

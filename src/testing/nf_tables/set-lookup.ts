@@ -1,4 +1,13 @@
-import { NFT_SET_CONCAT, NFT_SET_ELEM_INTERVAL_END, NFT_SET_INTERVAL } from '../../linux/nf_tables.ts';
+import {
+  NFT_SET_CONCAT,
+  NFT_SET_ELEM_INTERVAL_END,
+  NFT_SET_EVAL,
+  NFT_SET_INTERVAL,
+  NFT_SET_MAP,
+  NFT_SET_OBJECT,
+  NFT_SET_POL_MEMORY,
+  NFT_SET_TIMEOUT,
+} from '../../linux/nf_tables.ts';
 import { compare } from './expressions/type.ts';
 import type { Element, NftSet } from './state.ts';
 
@@ -8,6 +17,27 @@ export type Backend = 'hash' | 'tree' | 'ranges';
 export function backendOf({ flags, fields }: Pick<NftSet, 'flags' | 'fields'>): Backend {
   if ((flags & NFT_SET_INTERVAL) === 0) return 'hash';
   return (flags & NFT_SET_CONCAT) !== 0 && fields.length > 1 ? 'ranges' : 'tree';
+}
+
+/** The kernel's collection, for what depends on it; undefined where it has none that fits. */
+export type Storage = 'growing hash' | 'fixed hash' | 'bitmap' | 'tree' | 'ranges';
+
+interface Chosen extends Pick<NftSet, 'flags' | 'fields' | 'keyLength' | 'size' | 'policy' | 'hasExpressions'> {}
+
+/** PIPAPO takes fields of at most so many bytes. */
+const MAX_RANGE_FIELD = 16;
+
+export function storageOf({ flags, fields, keyLength, size, hasExpressions, policy }: Chosen): Storage | undefined {
+  const has = (flag: number) => (flags & flag) !== 0;
+  if (has(NFT_SET_INTERVAL)) {
+    if (has(NFT_SET_EVAL)) return undefined;
+    if (fields.length < 2) return 'tree';
+    return fields.every(each => each <= MAX_RANGE_FIELD) ? 'ranges' : undefined;
+  }
+  const isPlain = !has(NFT_SET_MAP | NFT_SET_OBJECT | NFT_SET_TIMEOUT | NFT_SET_EVAL);
+  const isSized = size > 0 && !has(NFT_SET_TIMEOUT | NFT_SET_EVAL);
+  if (isPlain && keyLength <= 2 && !hasExpressions && !(isSized && policy === NFT_SET_POL_MEMORY)) return 'bitmap';
+  return isSized ? 'fixed hash' : 'growing hash';
 }
 
 export const hex = (bytes: Uint8Array): string =>

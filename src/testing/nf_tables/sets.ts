@@ -1,18 +1,22 @@
 import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
-import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
+import { E2BIG, EEXIST, EINVAL, ENFILE, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Attributes, Writer } from '../wire/attributes.ts';
 import { type Codec, needed, type RuleContext, type Work } from './context.ts';
+import { jiffies, presentBytes } from './data.ts';
 import { DATA_VERDICT } from './expressions/lookups.ts';
-import { isStateful } from './expressions/stateful.ts';
-import { backendOf } from './set-lookup.ts';
+import { readStateful } from './expressions/stateful.ts';
+import { DESCRIPTION } from './policies.ts';
+import { parsed } from './policy.ts';
+import { backendOf, type Storage, storageOf } from './set-lookup.ts';
 import type { Expression, NftSet, Table } from './state.ts';
-import { nameOf, tableOf } from './tables.ts';
+import { nameOf, soughtName, tableOf } from './tables.ts';
 
 /** NFT_DATA_VALUE_MAXLEN */
 const MAX_LENGTH = 64;
 const MAX_FIELDS = 16;
+const MAX_FIELD = 255;
 /** sizeof(struct nft_verdict) */
 const VERDICT_LENGTH = 16;
 const ALL_FLAGS = 0x1ff;
@@ -23,26 +27,27 @@ interface Description {
 }
 
 function describe(attributes: Attributes, flags: number, keyLength: number): Description {
-  const inside = attributes.nested(Nft.NFTA_SET_DESC);
+  const inside = parsed(attributes, Nft.NFTA_SET_DESC, DESCRIPTION);
   const isConcatenation = (flags & Nft.NFT_SET_CONCAT) !== 0;
   const list = inside?.nested(Nft.NFTA_SET_DESC_CONCAT);
   if (list === undefined) {
     if (isConcatenation) refuse(EINVAL);
     return { size: inside?.u32be(Nft.NFTA_SET_DESC_SIZE) ?? 0, fields: [] };
   }
-  const fields = list.list().map(each => {
+  const fields = list.list().map((each, i) => {
+    if (each.type !== Nft.NFTA_LIST_ELEM) refuse(EINVAL);
+    if (i >= MAX_FIELDS) refuse(E2BIG);
     const length = list.inside(each).u32be(Nft.NFTA_SET_FIELD_LEN);
     if (length === undefined || length === 0) return refuse(EINVAL);
-    return length > MAX_LENGTH ? refuse(-7) : length;
+    return length > MAX_FIELD ? refuse(EINVAL) : length;
   });
-  if (fields.length > MAX_FIELDS) refuse(-7);
-  if (fields.length > 1 !== isConcatenation) refuse(EINVAL);
   if (fields.reduce((sum, length) => sum + ((length + 3) & ~3), 0) !== keyLength) refuse(EINVAL);
+  if (fields.length > 1 !== isConcatenation) refuse(EINVAL);
   return { size: inside!.u32be(Nft.NFTA_SET_DESC_SIZE) ?? 0, fields };
 }
 
-/** @returns the set, and whether it is new */
-export function newSet(work: Work): { set: NftSet; isNew: boolean } {
+/** @returns the set, and what takes effect with the batch */
+export function newSet(work: Work): { set: NftSet; apply?: () => void } {
   const { attributes, request, batch } = work;
   for (const type of [Nft.NFTA_SET_TABLE, Nft.NFTA_SET_NAME, Nft.NFTA_SET_KEY_LEN, Nft.NFTA_SET_ID])
     needed(attributes, type);
@@ -66,15 +71,19 @@ export function newSet(work: Work): { set: NftSet; isNew: boolean } {
   const hasTimeouts = (flags & Nft.NFT_SET_TIMEOUT) !== 0;
   if ((attributes.has(Nft.NFTA_SET_TIMEOUT) || attributes.has(Nft.NFTA_SET_GC_INTERVAL)) && !hasTimeouts)
     refuse(EINVAL);
-  const timeout = attributes.u64be(Nft.NFTA_SET_TIMEOUT) ?? 0n;
+  if (attributes.has(Nft.NFTA_SET_TIMEOUT) && (flags & Nft.NFT_SET_ANONYMOUS) !== 0) refuse(EOPNOTSUPP);
+  const timeout = jiffies(attributes.u64be(Nft.NFTA_SET_TIMEOUT) ?? 0n);
+  if (attributes.has(Nft.NFTA_SET_GC_INTERVAL) && (flags & Nft.NFT_SET_ANONYMOUS) !== 0) refuse(EOPNOTSUPP);
   const gcInterval = attributes.u32be(Nft.NFTA_SET_GC_INTERVAL) ?? 0;
-  const policy = attributes.u32be(Nft.NFTA_SET_POLICY) ?? 0;
+  const policy = attributes.u32be(Nft.NFTA_SET_POLICY) ?? Nft.NFT_SET_POL_PERFORMANCE;
+  if (policy > Nft.NFT_SET_POL_MEMORY) refuse(EOPNOTSUPP);
   const description = describe(attributes, flags, keyLength);
   const table = tableOf(work, Nft.NFTA_SET_TABLE);
   const nameAttribute = attributes.get(Nft.NFTA_SET_NAME)!;
   const name = nameOf(nameAttribute);
   const id = attributes.u32be(Nft.NFTA_SET_ID)!;
-  const existing = table.sets.find(each => each.name === name);
+  const sought = soughtName(nameAttribute);
+  const existing = table.sets.find(each => each.name === sought);
   const values = {
     flags,
     keyType,
@@ -88,48 +97,49 @@ export function newSet(work: Work): { set: NftSet; isNew: boolean } {
   if (existing !== undefined) {
     if ((request.flags & NLM_F_EXCL) !== 0) refuse(EEXIST, nameAttribute);
     if ((request.flags & NLM_F_REPLACE) !== 0) refuse(EOPNOTSUPP);
-    const expressions = readSetExpressions(work, table, attributes, flags);
+    if ((existing.flags & Nft.NFT_SET_ANONYMOUS) !== 0) refuse(EOPNOTSUPP);
+    const expressions = readSetExpressions(work, table, attributes, existing);
     const isSame =
       existing.flags === flags &&
       existing.keyType === keyType &&
       existing.keyLength === keyLength &&
       existing.dataType === dataType &&
       existing.dataLength === dataLength &&
-      existing.objectType === values.objectType &&
-      existing.policy === policy &&
-      (existing.size === description.size || description.size === 0) &&
       existing.fields.join() === description.fields.join() &&
       existing.expressions.map(each => each.name).join() === expressions.map(each => each.name).join();
     if (!isSame) refuse(EEXIST, nameAttribute);
-    const before = { timeout: existing.timeout, gcInterval: existing.gcInterval, size: existing.size };
-    existing.timeout = timeout;
-    existing.gcInterval = gcInterval;
-    if (description.size !== 0) existing.size = description.size;
-    batch.undo.push(() => void Object.assign(existing, before));
-    batch.sets.push({ id, set: existing });
-    return { set: existing, isNew: false };
+    const apply = () => {
+      existing.timeout = timeout;
+      existing.gcInterval = gcInterval;
+      if (description.size !== 0) existing.size = description.size;
+    };
+    return { set: existing, apply };
   }
   if ((request.flags & NLM_F_CREATE) === 0) refuse(ENOENT);
-  if ((flags & Nft.NFT_SET_INTERVAL) !== 0 && (flags & Nft.NFT_SET_EVAL) !== 0) refuse(EOPNOTSUPP);
+  const hasExpressions = attributes.has(Nft.NFTA_SET_EXPR) || attributes.has(Nft.NFTA_SET_EXPRESSIONS);
+  if (storageOf({ ...values, hasExpressions }) === undefined) refuse(EOPNOTSUPP);
   const set: NftSet = {
     table,
-    name: name.includes('%d') ? freeName(table, name) : name,
-    handle: ++table.lastHandle,
+    name: freeName(table, name),
+    handle: 0,
     ...values,
+    hasExpressions,
     timeout,
     gcInterval,
-    userdata: attributes.get(Nft.NFTA_SET_USERDATA)?.bytes.slice(),
-    expressions: readSetExpressions(work, table, attributes, flags),
+    userdata: presentBytes(attributes.get(Nft.NFTA_SET_USERDATA)?.bytes),
+    expressions: [],
     elements: new Map(),
     catchAll: undefined,
     users: 0,
     bound: false,
   };
+  set.expressions = readSetExpressions(work, table, attributes, set);
+  set.handle = ++table.lastHandle;
   table.sets.push(set);
   batch.sets.push({ id, set });
   if ((flags & Nft.NFT_SET_ANONYMOUS) !== 0) batch.anonymous.add(set);
   batch.undo.push(() => void table.sets.splice(table.sets.indexOf(set), 1));
-  return { set, isNew: true };
+  return { set };
 }
 
 function dataOf(attributes: Attributes, flags: number): { dataType: number; dataLength: number } {
@@ -145,35 +155,48 @@ function dataOf(attributes: Attributes, flags: number): { dataType: number; data
 }
 
 /** The lowest number that no set of that pattern has. */
+/** NFT_SET_MAX_ANONLEN */
+const MAX_PATTERN = 16;
+
+/** Kernel and program share the naming: %d stands for the first number that is free (nf_tables_set_alloc_name). */
 function freeName({ sets }: Table, pattern: string): string {
+  const at = pattern.indexOf('%');
+  if (at < 0) return sets.some(each => each.name === pattern) ? refuse(ENFILE) : pattern;
+  if (pattern[at + 1] !== 'd' || pattern.includes('%', at + 2) || pattern.length >= MAX_PATTERN) refuse(EINVAL);
   for (let i = 0; ; i++) {
     const name = pattern.replace('%d', String(i));
     if (!sets.some(each => each.name === name)) return name;
   }
 }
 
+const MAX_EXPRESSIONS = 2;
+
 /** The expressions that each element of a set has. */
-function readSetExpressions(work: Work, table: Table, attributes: Attributes, flags: number): Expression[] {
+function readSetExpressions(work: Work, table: Table, attributes: Attributes, set: NftSet): Expression[] {
   const one = attributes.get(Nft.NFTA_SET_EXPR);
-  const many = attributes.nested(Nft.NFTA_SET_EXPRESSIONS);
+  const many = one === undefined ? attributes.nested(Nft.NFTA_SET_EXPRESSIONS) : undefined;
   const context: RuleContext = { work, table, chain: undefined, written: 0 };
-  if (many !== undefined && (flags & Nft.NFT_SET_EXPR) === 0) refuse(EINVAL);
-  const given = one === undefined ? (many?.list() ?? []).map(each => many!.inside(each)) : [attributes.inside(one)];
-  const expressions = given.map(each => work.engine.read(each, context));
-  if (!expressions.every(each => isStateful(each.name))) refuse(EOPNOTSUPP);
-  return expressions;
+  if (one !== undefined) return [readStateful(context, set, attributes.inside(one))];
+  if (many === undefined) return [];
+  if (((attributes.u32be(Nft.NFTA_SET_FLAGS) ?? 0) & Nft.NFT_SET_EXPR) === 0) refuse(EINVAL);
+  return many.list().map((each, i) => {
+    if (i >= MAX_EXPRESSIONS) refuse(E2BIG);
+    if (each.type !== Nft.NFTA_LIST_ELEM) refuse(EINVAL);
+    return readStateful(context, set, many.inside(each));
+  });
 }
 
 /** A set by the name in a message, or by its number in the batch. */
-export function setOfMessage(work: Work, table: Table, nameType: number, idType: number): NftSet {
+export function setOfMessage(work: Work, table: Table, nameType: number, idType: number | undefined): NftSet {
   const attribute = work.attributes.get(nameType);
-  const name = attribute && nameOf(attribute);
+  const name = attribute && soughtName(attribute);
   const named = table.sets.find(each => each.name === name);
   if (named !== undefined) return named;
-  const id = work.attributes.u32be(idType);
+  const id = idType === undefined ? undefined : work.attributes.u32be(idType);
   const made =
     id === undefined ? undefined : work.batch.sets.findLast(each => each.id === id && each.set.table === table);
-  return made?.set ?? refuse(ENOENT, attribute ?? work.attributes.get(idType));
+  if (made !== undefined) return made.set;
+  return attribute === undefined && id === undefined ? refuse(EINVAL) : refuse(ENOENT, attribute);
 }
 
 /** What Linux 6.17 tells of a set besides. */
@@ -203,7 +226,10 @@ export function writeSet(writer: Writer, set: NftSet, engine: Codec): void {
           writer.nest(Nft.NFTA_LIST_ELEM, () => writer.u32be(Nft.NFTA_SET_FIELD_LEN, length));
       });
   });
-  if (isSince(engine.release, TOLD)) writer.u32be(Nft.NFTA_SET_COUNT, countOf(set));
+  if (isSince(engine.release, TOLD)) {
+    writer.text(Nft.NFTA_SET_TYPE, SYMBOLS[storageOf(set) ?? 'growing hash']);
+    writer.u32be(Nft.NFTA_SET_COUNT, countOf(set));
+  }
   const { expressions } = set;
   if (expressions.length === 1) writer.nest(Nft.NFTA_SET_EXPR, () => engine.write(expressions[0]!, writer));
   else if (expressions.length > 1)
@@ -211,6 +237,15 @@ export function writeSet(writer: Writer, set: NftSet, engine: Codec): void {
       for (const each of expressions) writer.nest(Nft.NFTA_LIST_ELEM, () => engine.write(each, writer));
     });
 }
+
+/** The kernel's symbol of a collection; where it has no symbols it tells an address. */
+const SYMBOLS: Readonly<Record<Storage, string>> = {
+  'growing hash': 'nft_set_rhash_type',
+  'fixed hash': 'nft_set_hash_type',
+  bitmap: 'nft_set_bitmap_type',
+  tree: 'nft_set_rbtree_type',
+  ranges: 'nft_set_pipapo_type',
+};
 
 /** The kernel counts two elements of a tree for one: a start and an end. */
 function countOf(set: NftSet): number {

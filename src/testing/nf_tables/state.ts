@@ -38,6 +38,8 @@ export interface Base {
   readonly priority: number;
   policy: number;
   devices: string[];
+  /** Its hook is on devices. */
+  readonly onDevices: boolean;
   counters: { packets: bigint; bytes: bigint } | undefined;
   /** When its hooks were registered: of equal priorities the last is the first. */
   registered: number;
@@ -78,7 +80,7 @@ export interface NftSet {
   sorted?: readonly Element[] | undefined;
   readonly table: Table;
   readonly name: string;
-  readonly handle: number;
+  handle: number;
   readonly flags: number;
   readonly keyType: number;
   readonly keyLength: number;
@@ -92,7 +94,9 @@ export interface NftSet {
   timeout: bigint;
   gcInterval: number;
   readonly userdata: Uint8Array | undefined;
-  readonly expressions: readonly Expression[];
+  /** Its message had expressions: they keep it out of a bitmap. */
+  readonly hasExpressions: boolean;
+  expressions: readonly Expression[];
   /** By the hexadecimal digits of key, end and flags, in the order in which they came. */
   elements: Map<string, Element>;
   catchAll: Element | undefined;

@@ -10,20 +10,28 @@ import type { Machine } from '../machine/machine.ts';
 import { acknowledgement, type Request, requestsOf } from '../machine/netlink.ts';
 import type { MemorySocket } from '../machine/socket.ts';
 import { isSince, type Namespace } from '../machine/state.ts';
-import { EINVAL, EOPNOTSUPP, ERESTART, Refusal, refuse } from '../refusal.ts';
+import { EBUSY, EINVAL, EOPNOTSUPP, ERESTART, Refusal, refuse } from '../refusal.ts';
 import { Attributes } from '../wire/attributes.ts';
 import { type Batch, newBatch, type Work } from './context.ts';
 import { engineOf } from './engine.ts';
 import { removeOwned, tell } from './events.ts';
-import { answerGet, dump } from './get.ts';
+import { answerGet, dump, isRead } from './get.ts';
 import { carryOut } from './operations.ts';
+import { policyOf } from './policies.ts';
+import { check as checkPolicy, silently } from './policy.ts';
 import { validate } from './validate.ts';
 
 /** nlmsghdr and nfgenmsg. */
 const HEADERS = 20;
 const NLMSG_MIN_TYPE = 0x10;
-/** An acknowledgement of the end of a batch. */
+/** An acknowledgement of the beginning and the end of a batch. */
 const ACKED_END = [6, 10] as const;
+/** An extended acknowledgement where attributes of a batch break their policy. */
+const EXPLAINED = [6, 13] as const;
+/** Messages that delete what may be missing. */
+const DESTROYS = [6, 3] as const;
+/** What one of them has done before it fails stays for those behind it. */
+const PARTIAL = new Set<number>([Nft.NFT_MSG_NEWSETELEM, Nft.NFT_MSG_DELSETELEM, Nft.NFT_MSG_DESTROYSETELEM]);
 
 export const familyOf = ({ bytes }: Request): number => bytes[16]!;
 export const attributesOf = ({ bytes }: Request): Attributes => new Attributes(bytes, HEADERS, bytes.length);
@@ -35,12 +43,16 @@ export function answer(machine: Machine, socket: MemorySocket, request: Request)
   if (request.bytes.length < HEADERS) refuse(EINVAL);
   const namespace = machine.namespace(socket.namespace);
   const engine = engineOf(machine);
-  if ((request.flags & NLM_F_DUMP) === NLM_F_DUMP) {
-    const started = dump(kindOf(request), request, namespace, engine);
-    if (!socket.start(started)) refuse(-16);
+  const kind = kindOf(request);
+  if (!isRead(kind)) refuse(EINVAL);
+  const policy = policyOf(kind, machine.release);
+  if (policy !== undefined) checkPolicy(attributesOf(request), policy);
+  if ((request.flags & NLM_F_DUMP) === NLM_F_DUMP && kind !== Nft.NFT_MSG_GETGEN) {
+    const started = dump(kind, request, namespace, engine);
+    if (!socket.start(started)) refuse(EBUSY);
     return;
   }
-  socket.deliver(answerGet(kindOf(request), request, namespace, engine));
+  for (const message of answerGet(kind, request, namespace, engine)) socket.deliver(message);
 }
 
 /** A batch: all of it, or nothing (nfnetlink_rcv_batch, nf_tables_commit). */
@@ -67,12 +79,12 @@ export function answerBatch(machine: Machine, socket: MemorySocket, datagram: Ui
     return;
   }
 
-  const first = attempt(machine, socket, namespace, requests, false);
+  const first = attempt(machine, socket, namespace, begin, requests, false);
   // What cannot be reached is found at the end. The messages are tried once more, each with a look at what it leads to.
-  const result = first === 'invalid' ? attempt(machine, socket, namespace, requests, true) : first;
+  const result = first === 'invalid' ? attempt(machine, socket, namespace, begin, requests, true) : first;
   if (result === 'invalid' || result === undefined) return;
-  for (const each of result.answers) socket.deliver(each);
   if (result.batch !== undefined && requests.length > 0) tell(machine, namespace, socket, requests[0]!, result.batch);
+  for (const each of result.answers) socket.deliver(each);
 }
 
 interface Result {
@@ -85,12 +97,15 @@ function attempt(
   machine: Machine,
   socket: MemorySocket,
   namespace: Namespace,
+  begin: Request,
   requests: readonly Request[],
   validatesEach: boolean,
 ): Result | 'invalid' | undefined {
   const batch = newBatch();
   const engine = engineOf(machine);
   const answers: Uint8Array[] = [];
+  if ((begin.flags & NLM_F_ACK) !== 0 && isSince(machine.release, ACKED_END))
+    answers.push(acknowledgement(socket, begin, undefined));
   let failed = false;
   let ended: Request | undefined;
   let isCut = true;
@@ -106,10 +121,13 @@ function attempt(
       return undefined;
     }
     let refusal: Refusal | undefined;
+    let warning: string | undefined;
     try {
       if ((request.flags & NLM_F_REQUEST) === 0 || request.type < NLMSG_MIN_TYPE) refuse(EINVAL);
       if (subsystemOf(request) !== NFNL_SUBSYS_NFTABLES) refuse(EINVAL);
       machine.checkFaults(socket, request);
+      const kind = kindOf(request);
+      if (kind >= Nft.NFT_MSG_DESTROYTABLE && !isSince(machine.release, DESTROYS)) refuse(EINVAL);
       const work: Work = {
         engine,
         namespace,
@@ -118,15 +136,23 @@ function attempt(
         attributes: attributesOf(request),
         batch,
       };
-      step(batch, () => carryOut(kindOf(request), work));
-      if (validatesEach && [Nft.NFT_MSG_NEWRULE, Nft.NFT_MSG_NEWSETELEM].includes(kindOf(request)))
-        for (const table of batch.toValidate) validate(table);
+      const policy = policyOf(kind, machine.release);
+      if (policy !== undefined) {
+        if (isSince(machine.release, EXPLAINED))
+          checkPolicy(work.attributes, policy, text => {
+            warning = text;
+          });
+        else silently(() => checkPolicy(work.attributes, policy));
+      }
+      step(batch, kind, () => carryOut(kind, work));
+      if (validatesEach && (kind === Nft.NFT_MSG_NEWRULE || kind === Nft.NFT_MSG_NEWSETELEM)) validateOf(work);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      refusal = error;
+      refusal = error.text === undefined ? new Refusal(error.errno, error.offset, warning) : error;
       failed = true;
     }
-    if (refusal !== undefined || (request.flags & NLM_F_ACK) !== 0)
+    if (refusal === undefined && warning !== undefined) refusal = new Refusal(0, undefined, warning);
+    if ((refusal !== undefined && refusal.errno !== 0) || (request.flags & NLM_F_ACK) !== 0)
       answers.push(acknowledgement(socket, request, refusal));
   }
   if (isCut || failed) {
@@ -141,10 +167,11 @@ function attempt(
     if (!(error instanceof Refusal)) throw error;
     takeBack(batch);
     if (error.text === INVALID && !validatesEach) return 'invalid';
-    answers.push(acknowledgement(socket, beginning!, new Refusal(error.errno)));
+    // Told before what has been found on the way.
+    answers.unshift(acknowledgement(socket, beginning!, new Refusal(error.errno)));
     return { answers, batch: undefined };
   }
-  if (batch.changes > 0) {
+  if (batch.events.length > 0) {
     const { nfTables } = namespace;
     nfTables.generation = nfTables.generation === 0xffff_ffff ? 1 : nfTables.generation + 1;
   }
@@ -154,14 +181,16 @@ function attempt(
 }
 
 /** Carries out one message. What a message that fails has begun is taken back at once: later ones do not see it. */
-function step(batch: Batch, work: () => void): void {
+function step(batch: Batch, kind: number, work: () => void): void {
   const { length } = batch.undo;
   const events = batch.events.length;
   try {
     work();
   } catch (error) {
-    for (const undo of batch.undo.splice(length).reverse()) undo();
-    batch.events.splice(events);
+    if (!PARTIAL.has(kind)) {
+      for (const undo of batch.undo.splice(length).reverse()) undo();
+      batch.events.splice(events);
+    }
     throw error;
   }
 }
@@ -174,8 +203,8 @@ const INVALID = 'invalid';
 
 /** What is looked at when all messages have been carried out. */
 function check(batch: Batch): void {
-  for (const set of batch.anonymous) if (!set.bound && set.table.sets.includes(set)) refuse(EINVAL);
-  for (const chain of batch.bindings) if (!chain.bound && chain.table.chains.includes(chain)) refuse(EINVAL);
+  for (const set of batch.anonymous) if (!set.bound) refuse(EINVAL);
+  for (const chain of batch.bindings) if (!chain.bound) refuse(EINVAL);
   for (const table of batch.toValidate) {
     try {
       validate(table);
@@ -184,6 +213,13 @@ function check(batch: Batch): void {
       throw error;
     }
   }
+}
+
+/** The table of a message, where it needs to be looked at. */
+function validateOf({ attributes, family, namespace, batch }: Work): void {
+  const name = attributes.text(Nft.NFTA_RULE_TABLE);
+  const table = namespace.nfTables.tables.find(each => each.name === name && each.family === family);
+  if (table !== undefined && batch.toValidate.has(table)) validate(table);
 }
 
 /** A socket has been closed: its tables go with it, unless they persist. */

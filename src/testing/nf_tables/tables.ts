@@ -1,5 +1,6 @@
 import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import {
+  NFT_SET_ANONYMOUS,
   NFT_TABLE_F_DORMANT,
   NFT_TABLE_F_OWNER,
   NFT_TABLE_F_PERSIST,
@@ -13,9 +14,9 @@ import {
 import { isSince } from '../machine/state.ts';
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM, ERANGE, refuse } from '../refusal.ts';
 import type { Attribute, Writer } from '../wire/attributes.ts';
-import { textOf } from '../wire/attributes.ts';
+import { textOf, wholeTextOf } from '../wire/attributes.ts';
 import { needed, type Work } from './context.ts';
-import type { NfTables, Table } from './state.ts';
+import type { NfTables, NftSet, Table } from './state.ts';
 
 const FAMILIES = new Set([1, 2, 3, 5, 7, 10]);
 /** A table whose owner may go and come back (Linux 6.9). */
@@ -29,13 +30,16 @@ export function nameOf(attribute: Attribute): string {
   return textOf(attribute.bytes);
 }
 
+/** A name that is looked for: a NUL inside of it finds nothing. */
+export const soughtName = ({ bytes }: Attribute): string => wholeTextOf(bytes);
+
 /** The table that a message names (nft_table_lookup). Those of another socket may not be touched. */
-export function tableOf(work: Work, type: number): Table {
+export function tableOf(work: Work, type: number, reads = false): Table {
   const attribute = needed(work.attributes, type);
-  const name = nameOf(attribute);
+  const name = soughtName(attribute);
   const table = work.namespace.nfTables.tables.find(each => each.name === name && each.family === work.family);
   if (table === undefined) return refuse(ENOENT, attribute);
-  checkOwner(work, table, attribute);
+  if (!reads) checkOwner(work, table, attribute);
   return table;
 }
 
@@ -43,7 +47,11 @@ export function checkOwner(work: Work, table: Table, attribute: Attribute | unde
   if (table.owner !== undefined && table.owner !== work.request.port) refuse(EPERM, attribute);
 }
 
-export function newTable(work: Work): Table | undefined {
+export interface TableChange {
+  readonly table: Table;
+}
+
+export function newTable(work: Work): TableChange | undefined {
   const { attributes, request, namespace, batch, family } = work;
   if (!FAMILIES.has(family)) refuse(EOPNOTSUPP);
   const attribute = needed(attributes, NFTA_TABLE_NAME);
@@ -52,15 +60,15 @@ export function newTable(work: Work): Table | undefined {
   const known =
     NFT_TABLE_F_DORMANT | NFT_TABLE_F_OWNER | (isSince(work.engine.release, PERSIST) ? NFT_TABLE_F_PERSIST : 0);
   const flags = attributes.u32be(NFTA_TABLE_FLAGS);
-  const existing = nfTables.tables.find(each => each.name === name && each.family === family);
+  const sought = soughtName(attribute);
+  const existing = nfTables.tables.find(each => each.name === sought && each.family === family);
   if (existing !== undefined) {
-    checkOwner(work, existing, attribute);
+    checkOwner(work, existing, undefined);
     if ((request.flags & NLM_F_EXCL) !== 0) refuse(EEXIST, attribute);
     if ((request.flags & NLM_F_REPLACE) !== 0) refuse(EOPNOTSUPP);
     return update(work, existing, flags, known);
   }
   if (flags !== undefined && (flags & ~known) !== 0) refuse(EOPNOTSUPP);
-  if (((flags ?? 0) & NFT_TABLE_F_PERSIST) !== 0 && ((flags ?? 0) & NFT_TABLE_F_OWNER) === 0) refuse(EOPNOTSUPP);
   const table: Table = {
     family,
     name,
@@ -76,28 +84,36 @@ export function newTable(work: Work): Table | undefined {
   };
   nfTables.tables.push(table);
   batch.undo.push(() => void nfTables.tables.splice(nfTables.tables.indexOf(table), 1));
-  return table;
+  return { table };
 }
 
-/** @returns the table, if it has changed */
-function update(work: Work, table: Table, flags: number | undefined, known: number): Table | undefined {
+/** nf_tables_updtable. @returns the table, if something is written down about it */
+function update(work: Work, table: Table, flags: number | undefined, known: number): TableChange | undefined {
   if (flags === undefined) return undefined;
   if ((flags & ~known) !== 0) refuse(EOPNOTSUPP);
   if (flags === table.flags) return undefined;
+  const wantsOwner = (flags & NFT_TABLE_F_OWNER) !== 0;
   const isOwned = table.owner !== undefined;
-  if (isOwned !== ((flags & NFT_TABLE_F_OWNER) !== 0)) refuse(EOPNOTSUPP);
-  if (work.batch.dormant.has(table)) refuse(EINVAL);
-  const before = table.flags;
-  if (((flags ^ before) & NFT_TABLE_F_DORMANT) !== 0) work.batch.dormant.add(table);
+  const isOrphan = !isOwned && (table.flags & NFT_TABLE_F_PERSIST) !== 0;
+  if ((isOwned && !wantsOwner) || (wantsOwner && !isOrphan)) refuse(EOPNOTSUPP);
+  if (((flags ^ table.flags) & NFT_TABLE_F_PERSIST) !== 0) refuse(EOPNOTSUPP);
+  const { batch } = work;
+  if (batch.dormant.has(table) || batch.withChains.has(table)) refuse(EINVAL);
+  const { flags: before, owner } = table;
+  batch.dormant.add(table);
   table.flags = flags;
-  work.batch.undo.push(() => {
+  if (wantsOwner) table.owner = work.request.port;
+  batch.undo.push(() => {
     table.flags = before;
+    table.owner = owner;
   });
-  return table;
+  return { table };
 }
 
+/** Sets that belong to a rule do not count. */
 export const useOf = ({ chains, sets, objects, flowtables }: Table): number =>
-  chains.length + sets.length + objects.length + flowtables.length;
+  chains.length + sets.filter(each => !isOwnOfRule(each)).length + objects.length + flowtables.length;
+const isOwnOfRule = ({ flags, bound }: NftSet): boolean => bound && (flags & NFT_SET_ANONYMOUS) !== 0;
 
 /** The attributes of a table, in the order of the release. */
 export function writeTable(writer: Writer, table: Table, isOld: boolean): void {
@@ -118,7 +134,7 @@ export function tablesToDelete(work: Work, isDestroy: boolean): readonly Table[]
   const name = attributes.get(NFTA_TABLE_NAME);
   const isOurs = (table: Table) => table.owner === undefined || table.owner === work.request.port;
   if (family === 0 || (handle === undefined && name === undefined)) {
-    const named = name && nameOf(name);
+    const named = name && soughtName(name);
     return tables.filter(
       each => (family === 0 || each.family === family) && isOurs(each) && (named === undefined || each.name === named),
     );
@@ -126,7 +142,7 @@ export function tablesToDelete(work: Work, isDestroy: boolean): readonly Table[]
   const table =
     handle !== undefined
       ? tables.find(each => each.family === family && BigInt(each.handle) === attributes.u64be(NFTA_TABLE_HANDLE))
-      : tables.find(each => each.family === family && each.name === nameOf(name!));
+      : tables.find(each => each.family === family && each.name === soughtName(name!));
   if (table === undefined) return isDestroy ? [] : refuse(ENOENT, handle ?? name);
   checkOwner(work, table, handle ?? name);
   return [table];

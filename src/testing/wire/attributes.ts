@@ -15,18 +15,36 @@ export interface Attribute {
   readonly bytes: Uint8Array;
 }
 
-const TEXT = new TextDecoder('utf-8');
+const TEXT = new TextDecoder('utf-8', { fatal: true });
+/** Bytes that are no UTF-8 become halves of surrogate pairs, and bytes again when they are written: names are bytes to the kernel. */
+const ESCAPE = 0xdc00;
+
+function decoded(bytes: Uint8Array): string {
+  try {
+    return TEXT.decode(bytes);
+  } catch {
+    return Array.from(bytes, each => String.fromCharCode(each < 0x80 ? each : ESCAPE + each)).join('');
+  }
+}
+
+const encoded = (text: string): Uint8Array =>
+  /[\udc80-\udcff]/.test(text) && !/[\ud800-\udbff]/.test(text)
+    ? Uint8Array.from(text, each => each.charCodeAt(0) & 0xff)
+    : new TextEncoder().encode(text);
 
 /** The attributes of one level of a message. As in the kernel, the last of a type counts, and bytes behind the last attribute are ignored. */
 export class Attributes {
   readonly #message: Uint8Array;
   readonly #all: Attribute[] = [];
   readonly #byType = new Map<number, Attribute>();
+  /** Bytes behind the last of them are none. */
+  readonly hasLeftover: boolean;
 
   constructor(message: Uint8Array, start: number, end: number) {
     this.#message = message;
     const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
-    for (let offset = start; offset + NLA_HDRLEN <= end; ) {
+    let offset = start;
+    while (offset + NLA_HDRLEN <= end) {
       const length = view.getUint16(offset, true);
       if (length < NLA_HDRLEN || offset + length > end) break;
       const type = view.getUint16(offset + 2, true) & TYPE_MASK;
@@ -35,6 +53,7 @@ export class Attributes {
       this.#byType.set(type, attribute);
       offset += align(length);
     }
+    this.hasLeftover = offset < end;
   }
 
   get(type: number): Attribute | undefined {
@@ -91,7 +110,14 @@ export class Attributes {
 
 export function textOf(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
-  return TEXT.decode(end < 0 ? bytes : bytes.subarray(0, end));
+  return decoded(end < 0 ? bytes : bytes.subarray(0, end));
+}
+
+/** All of it but the NULs at its end: how the kernel compares most names (nla_strcmp). */
+export function wholeTextOf(bytes: Uint8Array): string {
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end--;
+  return decoded(bytes.subarray(0, end));
 }
 
 /** Bytes that grow: what the kernel in memory answers. */
@@ -149,7 +175,7 @@ export class Writer {
     this.attribute(type, bytes);
   }
   text(type: number, value: string): void {
-    const text = new TextEncoder().encode(value);
+    const text = encoded(value);
     const bytes = new Uint8Array(text.length + 1);
     bytes.set(text);
     this.attribute(type, bytes);

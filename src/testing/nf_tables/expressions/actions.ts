@@ -27,15 +27,9 @@ const REJECT: readonly Row[] = [
 const ABSTRACT_CODES = { v4: [0, 3, 1, 13], v6: [0, 4, 3, 1] } as const;
 
 const reject: ExpressionType = {
-  read(attributes, context) {
+  read(attributes) {
     const type = neededU32(attributes, Nft.NFTA_REJECT_TYPE);
-    const { family } = context.table;
-    if (family === 7) refuse(EOPNOTSUPP);
-    if (
-      type > Nft.NFT_REJECT_ICMPX_UNREACH ||
-      (type === Nft.NFT_REJECT_ICMPX_UNREACH && family !== INET && family !== NETDEV)
-    )
-      refuse(EINVAL);
+    if (type > Nft.NFT_REJECT_ICMPX_UNREACH) refuse(EINVAL);
     if (type === Nft.NFT_REJECT_TCP_RST) return { values: { type } };
     needed(attributes, Nft.NFTA_REJECT_ICMP_CODE);
     const code = attributes!.u8(Nft.NFTA_REJECT_ICMP_CODE)!;
@@ -67,13 +61,9 @@ const LOG: readonly Row[] = [
 ];
 /** NF_LOG_MASK: sequence numbers, TCP options, IP options, user, and hardware addresses. */
 const LOG_FLAGS = 0x2f;
-/** NF_LOG_PREFIXLEN, with the NUL. */
-const PREFIX_LENGTH = 128;
 
 const log: ExpressionType = {
   read(attributes) {
-    const prefixBytes = attributes?.get(Nft.NFTA_LOG_PREFIX)?.bytes;
-    if (prefixBytes !== undefined && prefixBytes.length > PREFIX_LENGTH) refuse(ERANGE);
     const prefix = attributes?.text(Nft.NFTA_LOG_PREFIX);
     const group = attributes?.u16be(Nft.NFTA_LOG_GROUP);
     const level = attributes?.u32be(Nft.NFTA_LOG_LEVEL);
@@ -84,9 +74,7 @@ const log: ExpressionType = {
       const threshold = attributes!.u16be(Nft.NFTA_LOG_QTHRESHOLD);
       return { values: given({ prefix, group, copyLength, threshold: threshold || undefined }) };
     }
-    if (attributes?.has(Nft.NFTA_LOG_SNAPLEN) || attributes?.has(Nft.NFTA_LOG_QTHRESHOLD)) refuse(EINVAL);
     if (level !== undefined && level > Nft.NFT_LOGLEVEL_AUDIT) refuse(EINVAL);
-    if (level === Nft.NFT_LOGLEVEL_AUDIT && (prefix !== undefined || flags !== undefined)) refuse(EINVAL);
     if (flags !== undefined && (flags & ~LOG_FLAGS) !== 0) refuse(EINVAL);
     return { values: given({ prefix, level: level ?? Nft.NFT_LOGLEVEL_WARNING, flags: flags || undefined }) };
   },
@@ -203,8 +191,10 @@ const tproxy: ExpressionType = {
     const port = attributes!.u32be(Nft.NFTA_TPROXY_REG_PORT);
     if (address === undefined && port === undefined) refuse(EINVAL);
     const ofTable = context.table.family;
-    if (![AF_INET, AF_INET6, 0].includes(family) || (ofTable !== INET && ofTable !== family)) refuse(EINVAL);
+    if (![AF_INET, AF_INET6, INET].includes(ofTable)) refuse(EOPNOTSUPP);
+    if (ofTable !== INET && ofTable !== family) refuse(EINVAL);
     if (family === 0 && address !== undefined) refuse(EINVAL);
+    if (![AF_INET, AF_INET6, 0].includes(family)) refuse(EOPNOTSUPP);
     return {
       values: given({
         family,
@@ -231,8 +221,8 @@ export function readSynproxy(attributes: Attributes | undefined): Record<string,
   const mss = attributes?.u16be(Nft.NFTA_SYNPROXY_MSS);
   const wscale = attributes?.u8(Nft.NFTA_SYNPROXY_WSCALE);
   const flags = attributes?.u32be(Nft.NFTA_SYNPROXY_FLAGS) ?? 0;
-  // MSS 1, window scale 2, SACK 4, timestamp 8, ECN 16.
-  if ((flags & ~0x1f) !== 0) refuse(EOPNOTSUPP);
+  // MSS 1, window scale 2, SACK 4, timestamp 8; clients alone say ECN.
+  if ((flags & ~0xf) !== 0) refuse(EOPNOTSUPP);
   return { mss: mss ?? 0, wscale: wscale ?? 0, flags };
 }
 export const SYNPROXY_ROWS = SYNPROXY;

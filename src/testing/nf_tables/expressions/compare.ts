@@ -40,7 +40,7 @@ import { isSince } from '../../machine/state.ts';
 import { EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
 import { limited, needed, neededU32, type RuleContext, registerOf, source, target, VERDICT } from '../context.ts';
-import { count, readData, writeData } from '../data.ts';
+import { bindChain, count, readData, readValue, writeData } from '../data.ts';
 import { bytesOf, compare, type ExpressionType, numberOf, registerBytes, store } from './type.ts';
 
 const U8_MAX = 255;
@@ -49,16 +49,16 @@ const DATA_LENGTH = 16;
 
 /** Values of this file's expressions; a verdict is no value. */
 function value(context: RuleContext, attributes: Attributes, type: number, most = DATA_LENGTH): Uint8Array {
-  const data = readData(context, attributes, needed(attributes, type), most);
-  return data instanceof Uint8Array ? data : refuse(EINVAL);
+  return readValue(context, attributes, needed(attributes, type), most);
 }
 
 const immediate: ExpressionType = {
   read(attributes, context) {
     const register = neededU32(attributes, NFTA_IMMEDIATE_DREG);
-    const data = readData(context, attributes!, needed(attributes, NFTA_IMMEDIATE_DATA), DATA_LENGTH);
+    const wants = register === VERDICT ? 'verdict' : 'value';
+    const data = readData(context, attributes!, needed(attributes, NFTA_IMMEDIATE_DATA), DATA_LENGTH, { wants });
     if (data instanceof Uint8Array) return { values: { target: target(context, register, data.length), data } };
-    if (register !== VERDICT) refuse(EINVAL);
+    bindChain(context, data.chain);
     count(context, data, 1);
     return { values: { target: VERDICT }, verdict: data };
   },
@@ -146,11 +146,11 @@ const bitwise: ExpressionType = {
     const to = neededU32(attributes, NFTA_BITWISE_DREG);
     const length = limited(neededU32(attributes, NFTA_BITWISE_LEN), U8_MAX);
     const word = source(context, from, length);
+    const into = target(context, to, length);
     const op = attributes!.u32be(NFTA_BITWISE_OP) ?? NFT_BITWISE_MASK_XOR;
     const known =
       op <= NFT_BITWISE_RSHIFT || (op <= NFT_BITWISE_XOR && isSince(context.work.engine.release, SECOND_OPERAND));
     if (!known) refuse(EOPNOTSUPP);
-    const into = target(context, to, length);
     if (into !== word && Math.abs(into - word) * 4 < length) refuse(EINVAL);
     const values = { source: word, target: into, length, op };
     if (op === NFT_BITWISE_MASK_XOR) {

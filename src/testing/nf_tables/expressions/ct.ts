@@ -26,6 +26,7 @@ const CT_KEYS: Record<number, readonly [length: number, direction: Direction]> =
   [Nft.NFT_CT_DIRECTION]: [1, 'no'],
   [Nft.NFT_CT_STATUS]: [4, 'no'],
   [Nft.NFT_CT_MARK]: [4, 'no'],
+  [Nft.NFT_CT_SECMARK]: [4, 'no'],
   [Nft.NFT_CT_EXPIRATION]: [4, 'no'],
   [Nft.NFT_CT_HELPER]: [16, 'no'],
   [Nft.NFT_CT_L3PROTOCOL]: [1, 'may'],
@@ -48,6 +49,7 @@ const CT_KEYS: Record<number, readonly [length: number, direction: Direction]> =
 const COUNTED: ReadonlySet<number> = new Set([Nft.NFT_CT_PKTS, Nft.NFT_CT_BYTES, Nft.NFT_CT_AVGPKT]);
 const CT_WRITABLE: Record<number, number> = {
   [Nft.NFT_CT_MARK]: 4,
+  [Nft.NFT_CT_SECMARK]: 4,
   [Nft.NFT_CT_LABELS]: 16,
   [Nft.NFT_CT_ZONE]: 2,
   [Nft.NFT_CT_EVENTMASK]: 4,

@@ -1,4 +1,5 @@
 import * as Nft from '../../../linux/nf_tables.ts';
+import { isSince } from '../../machine/state.ts';
 import { checksumWith } from '../../packets/checksums.ts';
 import { ETH_P_IP, ETH_P_IPV6, type Packet, setU16, u16 } from '../../packets/packet.ts';
 import { EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
@@ -21,6 +22,9 @@ const TCP = 6;
 const DCCP = 33;
 const SCTP = 132;
 
+/** Whether a header is there is a single byte. */
+const SINGLE_BYTE = [6, 12] as const;
+
 const EXTHDR: readonly Row[] = [
   ['target', Nft.NFTA_EXTHDR_DREG, 'register'],
   ['source', Nft.NFTA_EXTHDR_SREG, 'register'],
@@ -38,28 +42,36 @@ export const exthdr: ExpressionType = {
     const op = attributes?.u32be(Nft.NFTA_EXTHDR_OP) ?? Nft.NFT_EXTHDR_OP_IPV6;
     const to = attributes?.u32be(Nft.NFTA_EXTHDR_DREG);
     const from = attributes?.u32be(Nft.NFTA_EXTHDR_SREG);
-    if (to !== undefined && from !== undefined) refuse(EOPNOTSUPP);
-    if (op > Nft.NFT_EXTHDR_OP_DCCP) refuse(EOPNOTSUPP);
+    const isOfTcp = attributes?.has(Nft.NFTA_EXTHDR_OP) === true && op === Nft.NFT_EXTHDR_OP_TCPOPT;
+    if (to === undefined && from === undefined && isOfTcp) {
+      // TCP options alone can be taken out.
+      for (const absent of [Nft.NFTA_EXTHDR_FLAGS, Nft.NFTA_EXTHDR_OFFSET, Nft.NFTA_EXTHDR_LEN])
+        if (attributes!.has(absent)) refuse(EINVAL);
+      needed(attributes, Nft.NFTA_EXTHDR_TYPE);
+      return { values: { type: attributes!.u8(Nft.NFTA_EXTHDR_TYPE)!, op, offset: 0, length: 0, flags: 0 } };
+    }
+    const isSet = isOfTcp && from !== undefined;
+    needed(attributes, isSet ? Nft.NFTA_EXTHDR_SREG : Nft.NFTA_EXTHDR_DREG);
     needed(attributes, Nft.NFTA_EXTHDR_TYPE);
     const type = attributes!.u8(Nft.NFTA_EXTHDR_TYPE)!;
-    if (to === undefined && from === undefined) {
-      // TCP options alone can be taken out.
-      if (op !== Nft.NFT_EXTHDR_OP_TCPOPT) refuse(EOPNOTSUPP);
-      for (const absent of [Nft.NFTA_EXTHDR_OFFSET, Nft.NFTA_EXTHDR_LEN]) if (attributes!.has(absent)) refuse(EINVAL);
-      return { values: { type, op, offset: 0, length: 0, flags: 0 } };
-    }
+    needed(attributes, Nft.NFTA_EXTHDR_OFFSET);
+    needed(attributes, Nft.NFTA_EXTHDR_LEN);
+    if (isSet && attributes!.has(Nft.NFTA_EXTHDR_FLAGS)) refuse(EINVAL);
     const offset = limited(neededU32(attributes, Nft.NFTA_EXTHDR_OFFSET), U8_MAX);
     const length = limited(neededU32(attributes, Nft.NFTA_EXTHDR_LEN), U8_MAX);
-    const flags = attributes!.u32be(Nft.NFTA_EXTHDR_FLAGS) ?? 0;
-    if (from !== undefined) {
-      if (op !== Nft.NFT_EXTHDR_OP_TCPOPT || attributes!.has(Nft.NFTA_EXTHDR_FLAGS)) refuse(EINVAL);
+    if (isSet) {
       if (offset < 2) refuse(EOPNOTSUPP);
       if (length !== 2 && length !== 4) refuse(EOPNOTSUPP);
-      return { values: { type, op, offset, length, flags: 0, source: source(context, from, length) } };
+      return { values: { type, op, offset, length, flags: 0, source: source(context, from!, length) } };
     }
+    const flags = limited(attributes!.u32be(Nft.NFTA_EXTHDR_FLAGS) ?? 0, U8_MAX);
+    const asksForPresence = (flags & Nft.NFT_EXTHDR_F_PRESENT) !== 0;
     if ((flags & ~Nft.NFT_EXTHDR_F_PRESENT) !== 0) refuse(EINVAL);
+    if (asksForPresence && length !== 1 && isSince(context.work.engine.release, SINGLE_BYTE)) refuse(EINVAL);
+    const into = target(context, to!, length);
     if (op === Nft.NFT_EXTHDR_OP_IPV4 && !IP_OPTIONS.has(type)) refuse(EOPNOTSUPP);
-    return { values: { type, op, offset, length, flags, target: target(context, to!, length) } };
+    if (op === Nft.NFT_EXTHDR_OP_DCCP && !asksForPresence) refuse(EOPNOTSUPP);
+    return { values: { type, op, offset, length, flags, target: into } };
   },
   write({ values }, writer) {
     writeRows(EXTHDR, given(values), writer);

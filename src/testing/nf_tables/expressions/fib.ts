@@ -38,6 +38,10 @@ export const fib: ExpressionType = {
       if ((flags & Nft.NFTA_FIB_F_OIF) !== 0) refuse(EINVAL);
       if (result === Nft.NFT_FIB_RESULT_OIFNAME) length = IFNAMSIZ;
     } else if (result !== Nft.NFT_FIB_RESULT_ADDRTYPE) refuse(EINVAL);
+    if ((flags & Nft.NFTA_FIB_F_PRESENT) !== 0) {
+      if (result !== Nft.NFT_FIB_RESULT_OIF) refuse(EINVAL);
+      length = 1;
+    }
     return { values: { target: target(context, attributes!.u32be(Nft.NFTA_FIB_DREG)!, length), result, flags } };
   },
   write: ({ values }, writer) => writeRows(FIB, given(values), writer),

@@ -1,8 +1,10 @@
 import { NFTA_EXPR_DATA, NFTA_EXPR_NAME } from '../../../linux/nf_tables.ts';
-import { hasModule } from '../../machine/state.ts';
+import { hasModule, type Release } from '../../machine/state.ts';
 import { EINVAL, ENOENT, refuse } from '../../refusal.ts';
-import type { Attributes, Writer } from '../../wire/attributes.ts';
-import type { Codec, RuleContext } from '../context.ts';
+import { type Attributes, type Writer, wholeTextOf } from '../../wire/attributes.ts';
+import type { Codec, Parsed, RuleContext } from '../context.ts';
+import { EXPRESSION, EXPRESSION_DATA } from '../policies.ts';
+import { check, parsed, silently } from '../policy.ts';
 import type { Expression } from '../state.ts';
 import { ACTIONS } from './actions.ts';
 import { COMPARING } from './compare.ts';
@@ -15,6 +17,7 @@ import { LOOKUPS } from './lookups.ts';
 import { meta } from './meta.ts';
 import { TRANSLATING } from './nat.ts';
 import { payload } from './payload.ts';
+import { SELECT } from './select.ts';
 import { STATEFUL } from './stateful.ts';
 import type { ExpressionType } from './type.ts';
 import { XT } from './xt.ts';
@@ -39,7 +42,7 @@ export const EXPRESSIONS: ReadonlyMap<string, ExpressionType> = new Map(
 );
 
 /** Expressions that a module brings (nft-expr-NAME). */
-const MODULES: Readonly<Record<string, string>> = {
+export const MODULES: Readonly<Record<string, string>> = {
   ct: 'nft_ct',
   connlimit: 'nft_connlimit',
   dup: 'nft_dup_ipv4',
@@ -65,16 +68,43 @@ const MODULES: Readonly<Record<string, string>> = {
   tunnel: 'nft_tunnel',
   xfrm: 'nft_xfrm',
 };
-export const EXPRESSION_MODULES: readonly string[] = [...new Set(Object.values(MODULES))];
+/** Kinds that only tables of some families have. */
+const FAMILIES: Readonly<Record<string, readonly number[]>> = {
+  dup: [2, 5, 10],
+  fib: [1, 2, 5, 10],
+  fwd: [5],
+  masq: [1, 2, 10],
+  redir: [1, 2, 10],
+  reject: [1, 2, 5, 7, 10],
+};
+const BRIDGE = 7;
+/** In tables of bridges they are modules of their own. */
+export const OF_BRIDGES: Readonly<Record<string, string>> = { meta: 'nft_meta_bridge', reject: 'nft_reject_bridge' };
 
-export function readExpression(attributes: Attributes, context: RuleContext): Expression {
-  const name = attributes.text(NFTA_EXPR_NAME);
-  if (name === undefined) return refuse(EINVAL);
-  const type = EXPRESSIONS.get(name);
-  const module = MODULES[name];
-  const { release } = context.work.engine;
-  if (type === undefined || (module !== undefined && !hasModule(release, module))) return refuse(ENOENT);
-  return { name, ...type.read(attributes.nested(NFTA_EXPR_DATA), context) };
+export const EXPRESSION_MODULES: readonly string[] = [
+  ...new Set([...Object.values(MODULES), ...Object.values(OF_BRIDGES)]),
+];
+
+/** Whether the kernel has a kind of expression for tables of a family. */
+function isKnown(name: string, family: number, release: Release): boolean {
+  if (!EXPRESSIONS.has(name) || FAMILIES[name]?.includes(family) === false) return false;
+  const module = family === BRIDGE ? (OF_BRIDGES[name] ?? MODULES[name]) : MODULES[name];
+  return module === undefined || hasModule(release, module);
+}
+
+export function parseExpression(attributes: Attributes, context: RuleContext): Parsed {
+  silently(() => check(attributes, EXPRESSION));
+  const named = attributes.get(NFTA_EXPR_NAME);
+  if (named === undefined) return refuse(EINVAL);
+  const name = wholeTextOf(named.bytes);
+  if (!isKnown(name, context.table.family, context.work.engine.release)) return refuse(ENOENT);
+  const data = parsed(attributes, NFTA_EXPR_DATA, EXPRESSION_DATA[name]);
+  SELECT[name]?.(data, context);
+  return { name, data };
+}
+
+export function initExpression({ name, data }: Parsed, context: RuleContext): Expression {
+  return { name, ...EXPRESSIONS.get(name)!.read(data, context) };
 }
 
 export function writeExpression(expression: Expression, writer: Writer, engine: Codec): void {

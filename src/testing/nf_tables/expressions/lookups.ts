@@ -1,17 +1,20 @@
 import * as Nft from '../../../linux/nf_tables.ts';
-import { EBUSY, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../../refusal.ts';
+import { E2BIG, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
 import { needed, neededU32, type RuleContext, registerOf, source, target, VERDICT } from '../context.ts';
-import { backendOf, lookup as find, hex, isExpired } from '../set-lookup.ts';
+import { jiffies } from '../data.ts';
+import { lookup as find, hex, isExpired, storageOf } from '../set-lookup.ts';
 import type { Element, Expression, NftSet } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
-import { cloned, isStateful } from './stateful.ts';
+import { cloned, readStateful } from './stateful.ts';
 import { type ExpressionType, numberOf, type Outcome, type Run, registerBytes, store } from './type.ts';
 
 /** The kernel's type of verdicts as data of a map. */
 export const DATA_VERDICT = 0xffff_ff00;
 /** A set without a size that packets fill gets this one. */
 const DYNAMIC_SIZE = 65_535;
+/** NFT_SET_EXPR_MAX */
+const MAX_EXPRESSIONS = 2;
 
 /** A set by its name, or by the number that this batch has given it; of equal numbers the newest. */
 export function setOf(
@@ -27,8 +30,9 @@ export function setOf(
 }
 
 /** nf_tables_bind_set: an anonymous set has one user. */
-function bind({ work }: RuleContext, set: NftSet): void {
+function bind({ work, table }: RuleContext, set: NftSet): void {
   if ((set.flags & Nft.NFT_SET_ANONYMOUS) !== 0 && set.users > 0) refuse(EBUSY);
+  if (set.dataType === DATA_VERDICT) work.batch.toValidate.add(table);
   set.users++;
   const bound = set.bound;
   set.bound = true;
@@ -55,7 +59,7 @@ const lookup: ExpressionType = {
         if (to !== VERDICT) refuse(EINVAL);
         into = VERDICT;
       } else into = target(context, to, set.dataLength);
-    } else if (isMap) refuse(EINVAL);
+    } else if (isMap && (set.flags & Nft.NFT_SET_ANONYMOUS) !== 0) refuse(EINVAL);
     bind(context, set);
     return { values: given({ source: word, target: into, flags }), set };
   },
@@ -99,28 +103,23 @@ const dynset: ExpressionType = {
     if ((flags & ~(Nft.NFT_DYNSET_F_INV | Nft.NFT_DYNSET_F_EXPR)) !== 0) refuse(EOPNOTSUPP);
     const set = setOf(context, attributes!.text(Nft.NFTA_DYNSET_SET_NAME), attributes!.u32be(Nft.NFTA_DYNSET_SET_ID));
     if ((set.flags & Nft.NFT_SET_OBJECT) !== 0) refuse(EOPNOTSUPP);
-    if (backendOf(set) !== 'hash' || (set.flags & (Nft.NFT_SET_EVAL | Nft.NFT_SET_TIMEOUT)) === 0) refuse(EOPNOTSUPP);
+    if (storageOf(set) !== 'growing hash') refuse(EOPNOTSUPP);
     if ((set.flags & Nft.NFT_SET_CONSTANT) !== 0) refuse(EBUSY);
     const op = attributes!.u32be(Nft.NFTA_DYNSET_OP)!;
     if (op > Nft.NFT_DYNSET_OP_DELETE) refuse(EOPNOTSUPP);
     const hasTimeouts = (set.flags & Nft.NFT_SET_TIMEOUT) !== 0;
-    const timeout = attributes!.u64be(Nft.NFTA_DYNSET_TIMEOUT) ?? 0n;
     if (attributes!.has(Nft.NFTA_DYNSET_TIMEOUT) && !hasTimeouts) refuse(EOPNOTSUPP);
+    const timeout = jiffies(attributes!.u64be(Nft.NFTA_DYNSET_TIMEOUT) ?? 0n);
     const key = source(context, attributes!.u32be(Nft.NFTA_DYNSET_SREG_KEY)!, set.keyLength);
     const from = attributes!.u32be(Nft.NFTA_DYNSET_SREG_DATA);
     const isMap = (set.flags & Nft.NFT_SET_MAP) !== 0;
     if (from !== undefined && (!isMap || set.dataType === DATA_VERDICT)) refuse(EOPNOTSUPP);
     if (from === undefined && isMap) refuse(EINVAL);
     const data = from === undefined ? undefined : source(context, from, set.dataLength);
-    const inner = expressionsOf(attributes!, context, set);
-    const size = set.size;
-    if (size === 0) {
-      set.size = DYNAMIC_SIZE;
-      context.work.batch.undo.push(() => {
-        set.size = size;
-      });
-    }
+    const inner = expressionsOf(attributes!, context, set, flags);
     bind(context, set);
+    // It stays so where the batch fails.
+    if (set.size === 0) set.size = DYNAMIC_SIZE;
     return { values: given({ key, data, op, timeout, flags: flags & Nft.NFT_DYNSET_F_INV }), set, inner };
   },
 
@@ -183,20 +182,27 @@ const dynset: ExpressionType = {
 };
 
 /** The stateful expressions that a rule gives to each element it makes. */
-function expressionsOf(attributes: Attributes, context: RuleContext, set: NftSet): Expression[] {
+function expressionsOf(attributes: Attributes, context: RuleContext, set: NftSet, flags: number): Expression[] {
   const one = attributes.get(Nft.NFTA_DYNSET_EXPR);
   const many = attributes.nested(Nft.NFTA_DYNSET_EXPRESSIONS);
-  const given = one === undefined ? (many?.list() ?? []) : [one];
-  if (given.length === 0) return [];
+  if (one === undefined && many === undefined) return [];
   if ((set.flags & Nft.NFT_SET_EVAL) === 0) refuse(EINVAL);
-  const expressions = given.map(each => context.work.engine.read(attributes.inside(each), context));
-  if (!expressions.every(each => isStateful(each.name))) refuse(EOPNOTSUPP);
   const own = set.expressions;
-  if (
-    own.length > 0 &&
-    (own.length !== expressions.length || own.some((each, i) => each.name !== expressions[i]!.name))
-  )
-    refuse(EOPNOTSUPP);
+  if (one !== undefined) {
+    const expression = readStateful(context, set, attributes.inside(one));
+    if (own.length > 1 || (own.length === 1 && own[0]!.name !== expression.name)) refuse(EOPNOTSUPP);
+    return [expression];
+  }
+  if ((flags & Nft.NFT_DYNSET_F_EXPR) === 0) refuse(EINVAL);
+  const expressions = many!.list().map((each, i) => {
+    if (i >= MAX_EXPRESSIONS) refuse(E2BIG);
+    if (each.type !== Nft.NFTA_LIST_ELEM) refuse(EINVAL);
+    const expression = readStateful(context, set, many!.inside(each));
+    if (own.length > 0 && i >= own.length) refuse(EINVAL);
+    if (own.length > 0 && own[i]!.name !== expression.name) refuse(EOPNOTSUPP);
+    return expression;
+  });
+  if (own.length > 0 && own.length !== expressions.length) refuse(EOPNOTSUPP);
   return expressions;
 }
 
@@ -204,7 +210,10 @@ const objref: ExpressionType = {
   read(attributes, context) {
     const name = attributes?.text(Nft.NFTA_OBJREF_IMM_NAME);
     const type = attributes?.u32be(Nft.NFTA_OBJREF_IMM_TYPE);
-    if (name !== undefined && type !== undefined) {
+    const byKey =
+      attributes?.has(Nft.NFTA_OBJREF_SET_SREG) &&
+      (attributes.has(Nft.NFTA_OBJREF_SET_NAME) || attributes.has(Nft.NFTA_OBJREF_SET_ID));
+    if (byKey !== true && name !== undefined && type !== undefined) {
       const object = context.table.objects.find(each => each.name === name && each.type === type) ?? refuse(ENOENT);
       object.users++;
       context.work.batch.undo.push(() => {

@@ -52,6 +52,7 @@ const KEYS: Record<number, Key> = {
   [Nft.NFT_META_NFTRACE]: { length: 1, value: ({ trace }) => Number(trace) },
   [Nft.NFT_META_RTCLASSID]: { length: 4, value: () => undefined },
   [Nft.NFT_META_NFPROTO]: { length: 1, value: (_, { point }) => point.family },
+  [Nft.NFT_META_SECMARK]: { length: 4, value: () => 0 },
   [Nft.NFT_META_L4PROTO]: { length: 1, value: ({ transportProtocol }) => transportProtocol },
   [Nft.NFT_META_PKTTYPE]: { length: 1, value: ({ packetType }) => packetType },
   [Nft.NFT_META_CPU]: { length: 4, value: () => 0 },
@@ -86,6 +87,7 @@ const BRIDGE: Record<number, number> = {
 const WRITABLE: Record<number, number> = {
   [Nft.NFT_META_MARK]: 4,
   [Nft.NFT_META_PRIORITY]: 4,
+  [Nft.NFT_META_SECMARK]: 4,
   [Nft.NFT_META_NFTRACE]: 1,
   [Nft.NFT_META_PKTTYPE]: 1,
 };
@@ -123,6 +125,7 @@ export const meta: ExpressionType = {
     if (to !== undefined && from !== undefined) refuse(EINVAL);
     const { family } = context.table;
     if (to !== undefined) {
+      if (key === Nft.NFT_META_NFTRACE) refuse(EOPNOTSUPP);
       const length = KEYS[key]?.length ?? (family === NFPROTO_BRIDGE ? BRIDGE[key] : undefined);
       if (length === undefined) return refuse(EOPNOTSUPP);
       return { values: { key, target: target(context, to, length) } };

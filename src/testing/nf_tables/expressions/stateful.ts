@@ -1,7 +1,9 @@
 import * as Nft from '../../../linux/nf_tables.ts';
 import { EINVAL, EOPNOTSUPP, EOVERFLOW, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
-import type { Expression, Value } from '../state.ts';
+import type { RuleContext } from '../context.ts';
+import { storageOf } from '../set-lookup.ts';
+import type { Expression, NftSet, Value } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
 import type { ExpressionType, Run } from './type.ts';
 
@@ -60,7 +62,7 @@ export const quota: Stateful = {
     const consumed = attributes!.u64be(Nft.NFTA_QUOTA_CONSUMED) ?? 0n;
     if (consumed > bytes) refuse(EINVAL);
     const flags = attributes!.u32be(Nft.NFTA_QUOTA_FLAGS) ?? 0;
-    if ((flags & ~Nft.NFT_QUOTA_F_INV) !== 0) refuse((flags & ~3) === 0 ? EINVAL : EOPNOTSUPP);
+    if ((flags & ~Nft.NFT_QUOTA_F_INV) !== 0) refuse(EINVAL);
     return { values: { bytes, flags }, state: { consumed, depleted: 0n } };
   },
   write({ bytes, flags }, { consumed }) {
@@ -96,11 +98,11 @@ export const limit: Stateful = {
     ['flags', Nft.NFTA_LIMIT_FLAGS, 'u32'],
   ],
   read(attributes, now) {
+    const type = attributes?.u32be(Nft.NFTA_LIMIT_TYPE) ?? Nft.NFT_LIMIT_PKTS;
+    if (type > Nft.NFT_LIMIT_PKT_BYTES) refuse(EOPNOTSUPP);
     const rate = attributes?.u64be(Nft.NFTA_LIMIT_RATE);
     const unit = attributes?.u64be(Nft.NFTA_LIMIT_UNIT);
     if (rate === undefined || unit === undefined) return refuse(EINVAL);
-    const type = attributes!.u32be(Nft.NFTA_LIMIT_TYPE) ?? Nft.NFT_LIMIT_PKTS;
-    if (type > Nft.NFT_LIMIT_PKT_BYTES) refuse(EOPNOTSUPP);
     if (rate === 0n) refuse(EINVAL);
     const nanoseconds = unit * NANOSECONDS;
     if (nanoseconds > MAX_U64 || nanoseconds < unit) refuse(EOVERFLOW);
@@ -108,7 +110,7 @@ export const limit: Stateful = {
     const isPackets = type === Nft.NFT_LIMIT_PKTS;
     if (isPackets && burst === 0) burst = DEFAULT_BURST;
     const flags = attributes!.u32be(Nft.NFTA_LIMIT_FLAGS) ?? 0;
-    if ((flags & ~Nft.NFT_LIMIT_F_INV) !== 0) refuse(EINVAL);
+    if ((flags & ~Nft.NFT_LIMIT_F_INV) !== 0) refuse(EOPNOTSUPP);
     const most = isPackets ? (nanoseconds / rate) * BigInt(burst) : (nanoseconds * (rate + BigInt(burst))) / rate;
     if (most > MAX_U64 || rate + BigInt(burst) > MAX_U64) refuse(EOVERFLOW);
     return { values: { rate, unit, burst, type, flags, most }, state: { tokens: most, last: now * MILLISECOND } };
@@ -160,7 +162,7 @@ export const connlimit: Stateful = {
     if ((flags & ~Nft.NFT_CONNLIMIT_F_INV) !== 0) refuse(EOPNOTSUPP);
     return { values: { count, flags }, state: {} };
   },
-  write: values => values,
+  write: ({ count, flags }) => ({ count: count!, ...(flags === 0 ? {} : { flags: flags! }) }),
   take(_, __, { engine }) {
     return engine.notModelled('connlimit: how many connections a rule has counted');
   },
@@ -184,6 +186,18 @@ export const STATEFUL: Record<string, ExpressionType> = Object.fromEntries(
   Object.entries(KINDS).map(([name, kind]) => [name, expressionOf(kind)]),
 );
 export const isStateful = (name: string): boolean => KINDS[name] !== undefined;
+/** An expression of a set or an element (nft_set_elem_expr_alloc). */
+export function readStateful(context: RuleContext, set: NftSet, attributes: Attributes): Expression {
+  const { engine } = context.work;
+  const parsed = engine.parse(attributes, context);
+  if (!isStateful(parsed.name)) refuse(EOPNOTSUPP);
+  const expression = engine.init(parsed, context);
+  // Its list of connections is cleaned by the collector of a hash that grows.
+  const isCollected = (set.flags & Nft.NFT_SET_TIMEOUT) === 0 && storageOf(set) === 'growing hash';
+  if (parsed.name === 'connlimit' && !isCollected) refuse(EOPNOTSUPP);
+  return expression;
+}
+
 /** The state of an expression that is a clone of another: a set's expressions, in each of its elements. */
 export function cloned(expression: Expression, now: bigint): Expression {
   const { state, values } = expression;
