@@ -25,7 +25,7 @@ kernelSuite('nf_tables of a kernel in memory', () => {
 
     const compared = async (steps: readonly Step[]): Promise<void> => {
       const real = new KernelSide(NetNs.create());
-      const memory = new KernelSide(MemoryKernel.create({ release: '6.18', modules }).netns('memory'));
+      const memory = new KernelSide(MemoryKernel.create({ release: '6.18', modules }).container('memory').netns);
       try {
         const expected = conversation(real, steps);
         const actual = conversation(memory, steps);
