@@ -43,23 +43,26 @@ interface Context {
 export async function ipvs(quick: boolean): Promise<{ results: Result[]; versions: Record<string, string> }> {
   await inNew(checkKernel);
   const ipvsadm = versionOf('ipvsadm', '--version');
-  const count = quick ? 200 : 2_000;
-  const servers = virtualServers(count);
-  const context: Context = {
-    servers,
-    operations: operationsFor(servers),
-    ipvsadm: ipvsadm !== undefined,
-    floor: compiled('floor-netlink'),
-    rounds: quick ? 3 : 5,
-  };
-  const size = `${count}x${SERVERS}`;
-  const results = [
-    ...(await loading(size, context)),
-    ...(await loadingCold(size, context)),
-    ...(await listing(size, context)),
-    ...(await reconciling(size, context)),
-    ...(await oneChange(quick ? 200 : 1_000, context)),
-  ];
+  const results: Result[] = [];
+  for (const count of quick ? [200] : [200, 2_000]) {
+    const servers = virtualServers(count);
+    const context: Context = {
+      servers,
+      operations: operationsFor(servers),
+      ipvsadm: ipvsadm !== undefined,
+      floor: compiled('floor-netlink'),
+      rounds: quick ? 3 : 5,
+    };
+    const size = `${count}x${SERVERS}`;
+    results.push(
+      ...(await loading(size, context)),
+      ...(await loadingCold(size, context)),
+      ...(await listing(size, context)),
+      ...(await reconciling(size, context)),
+    );
+    if (results.every(each => each.case !== 'one-change'))
+      results.push(...(await oneChange(quick ? 200 : 1_000, context)));
+  }
   return { results, versions: ipvsadm === undefined ? {} : { ipvsadm } };
 }
 

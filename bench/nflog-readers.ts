@@ -111,10 +111,23 @@ async function settled(count: () => number, wanted: number): Promise<void> {
 
 export const counted = own('netsteer', log => {
   let count = 0;
-  const stop = log.onBatch(packets => {
-    count += packets.length;
+  const stop = log.onColumns(columns => {
+    count += columns.length;
   });
   return { end: async () => stop(), count: () => count };
+});
+
+/** An object for each packet, of which three properties are asked. */
+export const eachPacket = own('netsteer, packets', log => {
+  let count = 0;
+  let seen = 0;
+  const stop = log.onBatch(packets => {
+    for (const { prefix, mark, payload } of packets) {
+      if (prefix === '' && mark === 0) seen += payload.length;
+      count++;
+    }
+  });
+  return { end: async () => stop(), count: () => (seen < count ? 0 : count) };
 });
 
 export const toPcap = own('netsteer, pcap', (log, file) => {
@@ -128,7 +141,7 @@ export const toPcapng = own('netsteer, pcapng', (log, file) => {
 });
 
 export const toJson = own('netsteer, pino', (log, file) => {
-  const destination = pino.destination({ dest: file, minLength: 8192 });
+  const destination = pino.destination({ dest: file, minLength: 8192, sync: true });
   const sink = log.to(pino(destination));
   const end = async () => {
     await sink.end();

@@ -5,6 +5,7 @@ import { type Flood, flood } from '../test/support/flood.ts';
 import { compare, type Program, type Result, resultOf, type Sample } from './harness.ts';
 import {
   counted,
+  eachPacket,
   floor,
   type Reader,
   tcpdump,
@@ -58,7 +59,12 @@ export async function nflog(quick: boolean): Promise<{ results: Result[]; versio
   const sizes = quick ? [64] : SIZES;
   for (const size of sizes) {
     const count = quick ? 100_000 : 300_000;
-    await measure([counted, toPcap, toPcapng, ...peers], { name: `batched/${size}`, unbatched: false, size, count });
+    await measure([counted, eachPacket, toPcap, toPcapng, ...peers], {
+      name: `batched/${size}`,
+      unbatched: false,
+      size,
+      count,
+    });
     const rate = UNBATCHED_RATE;
     await measure(counting, { name: `unbatched/${size}`, unbatched: true, size, rate, count: quick ? rate / 2 : rate });
   }

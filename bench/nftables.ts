@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { NetNs } from 'netsteer';
 import { Exchange, NETLINK_NETFILTER, NetlinkSocket } from 'netsteer/netlink';
-import { type ElementValue, Nftables, type Rule, Transaction } from 'netsteer/nftables';
+import { type ElementValue, Nftables, prepare, type Rule, Transaction } from 'netsteer/nftables';
 import { compare, type Program, type Result, timed, timedEach } from './harness.ts';
 import {
   compiled,
@@ -22,6 +22,7 @@ import {
   redirectElement,
   redirectRule,
   redirectText,
+  redirectValues,
   TABLE,
 } from './rules.ts';
 
@@ -171,10 +172,18 @@ async function oneMoreElement(count: number, { floor, quick }: Context): Promise
     new Transaction().add({
       element: { family: 'ip', table: TABLE, set: 'm', type: MAP, elements: [redirectElement(count + i)] },
     });
+  const element = prepare(
+    ({ address, port, toPort }) => ({
+      element: { family: 'ip', table: TABLE, set: 'm', type: MAP, elements: [{ key: [address, port], data: toPort }] },
+    }),
+    { address: 'ipv4', port: 'port', toPort: 'port' },
+  );
+  const prepared = (i: number) => element.transaction(redirectValues(count + i));
   return changing(`one-more-element/${count}`, before, more, {
     operations: quick ? 200 : 1000,
     rounds: quick ? 3 : 5,
     floor,
+    prepared,
   });
 }
 
@@ -182,7 +191,12 @@ async function changing(
   name: string,
   before: Transaction,
   change: (i: number) => Transaction,
-  { operations, rounds, floor }: { operations: number; rounds: number; floor: string | undefined },
+  {
+    operations,
+    rounds,
+    floor,
+    prepared,
+  }: { operations: number; rounds: number; floor: string | undefined; prepared?: (i: number) => Transaction },
 ): Promise<Result[]> {
   const loaded = <T>(work: (handle: Nftables, netns: NetNs) => T | Promise<T>) =>
     inNew(async (handle, netns) => {
@@ -193,6 +207,11 @@ async function changing(
     { name: 'netsteer', run: () => loaded(handle => timedEach(operations, i => handle.commit(change(i)))) },
     { name: 'netsteer, sync', run: () => loaded(handle => timedEach(operations, i => handle.sync.commit(change(i)))) },
   ];
+  if (prepared !== undefined)
+    programs.push({
+      name: 'netsteer, prepared',
+      run: () => loaded(handle => timedEach(operations, i => handle.sync.commit(prepared(i)))),
+    });
   if (floor !== undefined) {
     const work = async (handle: Nftables) => {
       for (let i = 0; i < operations; i++) await handle.commit(change(i));
@@ -267,9 +286,15 @@ async function listing(count: number, { nft, floor, quick }: Context): Promise<R
       const { rules } = await handle.ruleset();
       if (rules.length !== count) throw new Error(`${rules.length} rules were listed instead of ${count}`);
     };
+    const each = async () => {
+      let seen = 0;
+      for await (const _ of handle.eachRule()) seen++;
+      if (seen !== count) throw new Error(`${seen} rules were listed instead of ${count}`);
+    };
     const programs: Program[] = [
       { name: 'netsteer', run: () => timed(list) },
       { name: 'netsteer, sync', run: () => timed(() => handle.sync.ruleset()) },
+      { name: 'netsteer, eachRule', run: () => timed(each) },
     ];
     if (nft) {
       for (const parameters of [

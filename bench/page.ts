@@ -22,7 +22,8 @@ User-mode Linux programs run at native speed and system calls are slow, for all 
     text: `One flood of UDP packets (\`native/flood.c\`) through the loopback device, one reader after the other. \`batched/SIZE\`
 is as many packets as the generator sends, \`unbatched/SIZE\` a datagram for each packet, \`json/128\` lines of JSON,
 \`latency\` from the send to the reader, \`lossless\` the highest rate of which nothing was lost. CPU time is the reader's,
-**for each packet**; \`lost\` counts the packets of all runs.`,
+**for each packet**; \`lost\` counts the packets of all runs. \`netsteer\` counts by \`onColumns\`, \`netsteer, packets\`
+asks each packet of \`onBatch\` for three properties.`,
   },
   conntrack: {
     title: 'Connections',
@@ -118,6 +119,7 @@ export function pageOf(collections: readonly Collection[]): string {
 hand. \`npm run bench -- NAME [--quick] [--guest host|uml|qemu] [--json FILE] [--plot DIRECTORY]\` runs one benchmark.
 The programs of a case run in turns, after rounds that do not count. Earlier figures, and what was learnt from them, are
 in [history/benchmarks.md](history/benchmarks.md).`),
+    paragraph(machines(collections)),
     ...collections.map((collection, i) => settings(collection, i)),
     paragraph(`Columns: the median of the runs, the fastest and the slowest run, the time for each operation, the processor
 time of the whole process, percentiles of single operations, and the median divided by that of the floor. \`${UNSTEADY}\` behind a ratio: the runs of
@@ -129,6 +131,18 @@ its floor differ by more than a fifth. A column that a table does not need is le
       ),
     ),
   ].join('\n\n')}\n`;
+}
+
+/** How many kinds of machines there are, and why guests are none. */
+function machines({ length }: readonly Collection[]): string {
+  const others =
+    length === 1
+      ? `All figures were measured on one kind of machine, so nobody knows yet which of them hold on another: a ratio to the floor, or to
+another process, depends on how fast the kernel is.`
+      : `The figures were measured on ${length} kinds of machines.`;
+  return `${others} A guest is no second kind. QEMU without KVM runs JavaScript fifteen times slower and the kernel less so, and User-mode Linux has
+slow system calls: compare programs in a guest with each other only. \`npm run bench -- all --json bench/results/NAME.json\` on another
+machine, then \`npm run bench -- pages\`, adds its figures.`;
 }
 
 /** What the tables call a machine. */

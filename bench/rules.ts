@@ -37,9 +37,13 @@ export function plainRule(index: number): Rule {
   return { family: 'ip', table: TABLE, chain: CHAIN, expressions: redirectExpressions(index) };
 }
 
+/** The values of one redirect. */
+export const redirectValues = (index: number) => ({ address: address(index), port: port(index), toPort: 8080 });
+
 /** One redirect as an element of a map: address and port to port. */
 export function redirectElement(index: number): ElementValue {
-  return { key: [address(index), port(index)], data: 8080 };
+  const { address, port, toPort } = redirectValues(index);
+  return { key: [address, port], data: toPort };
 }
 
 /** A map of them in nft's own language. */

@@ -70,6 +70,12 @@ test('the page says of each figure on which kind of machine it was measured', ()
     }
   }
   expect(page).toMatch(/\| a request to the kernel and its answer, without this library \| [\d.]+ us \|/);
+  expect(page).toContain('The figures were measured on 2 kinds of machines.');
+  const alone = pageOf([collection]).replace(/\s+/g, ' ');
+  expect(alone).toContain(
+    'All figures were measured on one kind of machine, so nobody knows yet which of them hold on',
+  );
+  for (const text of [page, alone]) expect(text.replace(/\s+/g, ' ')).toContain('A guest is no second kind.');
 });
 
 test('the README has only what held on every kind of machine', () => {
