@@ -116,3 +116,78 @@ test('random packets through recorded rules come out of the kernel in memory as 
   );
   expect(tally.packets).toBeGreaterThan(LONG ? 15_000 : 150);
 });
+
+const word = (...all: string[]): fc.Arbitrary<string> => fc.constantFrom(...all);
+const not = word('', '! ');
+const join = (...parts: fc.Arbitrary<string>[]): fc.Arbitrary<string> => fc.tuple(...parts).map(all => all.join(''));
+const MATCHES = (isFour: boolean): fc.Arbitrary<string> =>
+  fc.oneof(
+    join(word('-p tcp -m tcp '), not, word('--dport 1:100', '--sport 22', '--tcp-flags SYN,ACK SYN', '--syn')),
+    join(word('-p udp -m udp '), not, word('--dport 53', '--sport 1:1300')),
+    join(word('-p tcp -m multiport '), not, word('--dports 22,80:90', '--sports 53,443', '--ports 1:60,3333')),
+    join(word('-p udp -m multiport '), not, word('--dports 53,1000:2000', '--ports 80')),
+    join(word('-m mark '), not, word('--mark 0x1/0xf', '--mark 5', '--mark 0')),
+    join(word('-m connmark '), not, word('--mark 0x1', '--mark 0')),
+    join(word('-m conntrack '), not, word('--ctstate NEW', '--ctstate INVALID', '--ctstate NEW,ESTABLISHED,RELATED')),
+    join(word('-m state --state '), word('NEW', 'INVALID,RELATED', 'ESTABLISHED,UNTRACKED')),
+    join(word('-m addrtype '), not, word('--dst-type LOCAL', '--src-type UNICAST', '--dst-type UNICAST,LOCAL')),
+    join(word('-m length '), not, word('--length 0:60', '--length 100')),
+    join(word('-m mac '), not, word('--mac-source 02:00:00:00:00:03')),
+    join(word('-m pkttype '), not, word('--pkt-type unicast', '--pkt-type multicast')),
+    join(word('-m dscp '), not, word('--dscp 0', '--dscp 46')),
+    join(word('-m tos '), not, word('--tos 0x10', '--tos 0/3')),
+    isFour
+      ? join(word('-m iprange '), not, word('--src-range 10.1.0.1-10.1.0.9', '--dst-range 10.2.0.1-10.2.0.3'))
+      : join(word('-m iprange '), not, word('--src-range fd00:1::1-fd00:1::9')),
+    isFour
+      ? word('-m ttl --ttl-gt 2', '-m ttl --ttl-lt 64', '-m ttl ! --ttl-eq 64')
+      : word('-m hl --hl-gt 2', '-m hl ! --hl-eq 64'),
+    isFour
+      ? word('-p icmp -m icmp --icmp-type 8', '-p icmp -m icmp ! --icmp-type 0')
+      : word('-p icmpv6 --icmpv6-type 128', '-p icmpv6 ! --icmpv6-type 129'),
+    word('-m comment --comment "some words"', ''),
+  );
+const TARGETS = (isFour: boolean): fc.Arbitrary<string> =>
+  fc.oneof(
+    word('-j MARK --set-xmark 0x1/0xf', '-j MARK --set-mark 5', '-j MARK --or-mark 0x10'),
+    word('-j CONNMARK --save-mark', '-j CONNMARK --restore-mark', '-j CONNMARK --set-mark 1'),
+    word('-j DSCP --set-dscp 10', '-j TOS --set-tos 0x08/0x3f', '-j CLASSIFY --set-class 1:2'),
+    isFour
+      ? word('-j TTL --ttl-set 9', '-j TTL --ttl-dec 1', '-j TTL --ttl-inc 200')
+      : word('-j HL --hl-set 9', '-j HL --hl-dec 1'),
+    word('-j NFLOG --nflog-group 77 --nflog-prefix "an xt "', '-j NFLOG --nflog-group 77 --nflog-size 30'),
+    word('', '', '-j RETURN', '-j ACCEPT', '-j DROP'),
+  );
+
+test('random packets through random rules of iptables come out of the kernel in memory as out of the real one', () => {
+  const tally = new Tally();
+  const taken = new Set<string>();
+  const cases = fc.boolean().chain(isFour =>
+    fc.record({
+      isFour: fc.constant(isFour),
+      chain: fc.constantFrom('PREROUTING', 'FORWARD', 'INPUT'),
+      rules: fc.array(fc.tuple(MATCHES(isFour), TARGETS(isFour)), { minLength: 3, maxLength: 6 }),
+    }),
+  );
+  fc.assert(
+    fc.property(
+      cases,
+      fc.array(anyFrame.filter(isFollowed), { minLength: FRAMES, maxLength: FRAMES }),
+      (wanted, all) => {
+        const { isFour, chain, rules } = wanted;
+        const lines = rules.map(([match, target]) => `-A ${chain} ${match} ${target}`);
+        const text = `*mangle\n${lines.join('\n')}\nCOMMIT\n`;
+        const [kernel, memory] = twins.restore(text, isFour ? 'ipv4' : 'ipv6');
+        expect(memory, text).toBe(kernel);
+        if (kernel !== 'ok') return;
+        for (const [match, target] of rules)
+          for (const part of [match, target]) taken.add(part.replace(/.*-[mj] (\w+).*/, '$1'));
+        twins.flush();
+        compare(all, tally, text);
+      },
+    ),
+    { numRuns: LONG ? 400 : 40, seed: SEED, endOnFailure: true },
+  );
+  expect(tally.packets).toBeGreaterThan(LONG ? 10_000 : 150);
+  expect(taken.size).toBeGreaterThan(15);
+});

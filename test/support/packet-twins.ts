@@ -1,5 +1,6 @@
 import koffi from 'koffi';
 import { Conntrack } from '../../src/conntrack/index.ts';
+import { Iptables, type IptablesFamily } from '../../src/iptables/index.ts';
 import { NetlinkSocket } from '../../src/netlink/index.ts';
 import type { NetNs } from '../../src/netns/index.ts';
 import { Nftables, type Ruleset } from '../../src/nftables/index.ts';
@@ -271,6 +272,22 @@ export class PacketTwins {
     }
   }
 
+  /** As `apply`, with rules of iptables-restore. */
+  restore(rules: string, family: IptablesFamily): readonly [string, string] {
+    const [kernel, memory] = this.apply('', { tracks: true });
+    if (kernel !== 'ok' || memory !== 'ok') return [kernel, memory];
+    const outcome = (netns: NetNs) => {
+      try {
+        using tables = Iptables.open({ netns, family });
+        tables.sync.restore(rules);
+        return 'ok';
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    return [outcome(this.#lab.inside), outcome(this.memory.netns)];
+  }
+
   /** Whether the language has a rule, and a chain of that kind may have it: the kernel in memory says so. */
   takes(text: string): boolean {
     let known = this.#known.get(text);
@@ -395,11 +412,14 @@ const PRIVATE = new Set(['handle', 'previousHandle', 'expirationMilliseconds', '
 const plain = (key: string, value: unknown): unknown =>
   PRIVATE.has(key) ? undefined : typeof value === 'bigint' ? String(value) : value;
 
+/** Tables of this file, whose chains differ in what they have been asked. */
+const OWN: ReadonlySet<string> = new Set(['sink', 'tracking']);
+
 function statesOf(ruleset: Ruleset): string[] {
   const { rules, elements = [], objects, chains } = ruleset as Ruleset & { elements?: readonly unknown[] };
   return [
     ...chains.map(each => JSON.stringify(each, plain)),
-    ...rules.filter(({ table }) => table === 't').map(each => JSON.stringify(each, plain)),
+    ...rules.filter(({ table }) => !OWN.has(table)).map(each => JSON.stringify(each, plain)),
     ...elements.map(each => JSON.stringify(each, plain)).sort(),
     ...objects.map(each => JSON.stringify(each, plain)),
   ];

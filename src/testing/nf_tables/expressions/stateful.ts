@@ -1,4 +1,6 @@
+import { IPS_ASSURED, IPS_CONFIRMED } from '../../../linux/nf_conntrack_common.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
+import { tupleKey } from '../../conntrack/tuples.ts';
 import { EINVAL, EOPNOTSUPP, EOVERFLOW, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
 import type { RuleContext } from '../context.ts';
@@ -150,6 +152,12 @@ export const last: Stateful = {
   },
 };
 
+const TCP = 6;
+/** TIME_WAIT and CLOSE: the last of the states. */
+const TIME_WAIT = 7;
+/** Such connections are not put into the list again. */
+const SETTLED = IPS_CONFIRMED | IPS_ASSURED;
+
 export const connlimit: Stateful = {
   rows: [
     ['count', Nft.NFTA_CONNLIMIT_COUNT, 'u32'],
@@ -163,8 +171,18 @@ export const connlimit: Stateful = {
     return { values: { count, flags }, state: {} };
   },
   write: ({ count, flags }) => ({ count: count!, ...(flags === 0 ? {} : { flags: flags! }) }),
-  take(_, __, { engine }) {
-    return engine.notModelled('connlimit: how many connections a rule has counted');
+  /** The state is the list: a connection's tuple as its key (nft_connlimit_eval). Those that have ended leave it at the next look. */
+  take({ count, flags }, state, { namespace, packet: { tracked } }) {
+    const own = tracked && tupleKey(tracked.connection, tracked.connection.original, 0);
+    for (const key of Object.keys(state)) {
+      const known = namespace.conntrack.tuples.get(key)?.connection;
+      const isOver = known === undefined ? key !== own : known.protocol === TCP && known.tcp.state >= TIME_WAIT;
+      if (isOver) delete state[key];
+    }
+    const isSettled = tracked !== undefined && (tracked.connection.status & SETTLED) === SETTLED;
+    if (own !== undefined && !isSettled) state[own] = 1n;
+    const over = Object.keys(state).length > (count as number);
+    return over === (((flags as number) & Nft.NFT_CONNLIMIT_F_INV) !== 0);
   },
 };
 

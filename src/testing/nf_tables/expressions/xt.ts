@@ -1,27 +1,59 @@
 import { EINVAL, refuse } from '../../refusal.ts';
 import { needed } from '../context.ts';
-import type { ExpressionType } from './type.ts';
+import type { Expression } from '../state.ts';
+import { bytesOf, type ExpressionType, NF_DROP } from './type.ts';
+import { XT_MATCHES } from './xt-matches.ts';
+import { XT_TARGETS } from './xt-targets.ts';
 
 /* nf_tables_compat.h: NFTA_MATCH_* and NFTA_TARGET_* have the same numbers. */
 const NAME = 1;
 const REVISION = 2;
 const INFO = 3;
 
-/** A match or target of xtables, whose structure is kept as it is. */
-const extension = (kind: 'match' | 'target'): ExpressionType => ({
-  read(attributes) {
+/** Hooks in which an extension may be, where not in all (xt_check_match, xt_check_target). */
+const HOOKS: Readonly<Record<string, readonly number[]>> = {
+  CLASSIFY: [2, 3, 4],
+  REJECT: [1, 2, 3],
+  mac: [0, 1, 2],
+  owner: [3, 4],
+};
+
+const viewOf = (info: Uint8Array): DataView => new DataView(info.buffer, info.byteOffset, info.length);
+
+/** A match or target, whose structure is kept as it is. */
+const extension = (run: ExpressionType['run']): ExpressionType => ({
+  read(attributes, { chain }) {
     for (const attribute of [NAME, REVISION, INFO]) needed(attributes, attribute);
     const revision = attributes!.u32be(REVISION);
     const info = attributes!.get(INFO)!.bytes.slice();
     if (revision === undefined) return refuse(EINVAL);
-    return { values: { extension: attributes!.text(NAME)!, revision, info } };
+    const name = attributes!.text(NAME)!;
+    const hook = chain?.base?.hook;
+    if (hook !== undefined && HOOKS[name]?.includes(hook) === false) refuse(EINVAL);
+    return { values: { extension: name, revision, info } };
   },
   write({ values }, writer) {
     writer.text(NAME, values.extension as string);
     writer.u32be(REVISION, values.revision as number);
     writer.attribute(INFO, values.info as Uint8Array);
   },
-  run: ({ values }, { engine }) => engine.notModelled(`the ${kind} ${values.extension as string} of xtables`),
+  run,
 });
 
-export const XT: Record<string, ExpressionType> = { match: extension('match'), target: extension('target') };
+const nameOf = ({ values }: Expression): string => `${values.extension as string} ${values.revision as number}`;
+
+const match = extension((expression, run) => {
+  const matches = XT_MATCHES[nameOf(expression)];
+  if (matches === undefined) return run.engine.notModelled(`the match ${nameOf(expression)} of xtables`);
+  const outcome = matches(viewOf(bytesOf(expression, 'info')), run);
+  if (outcome === 'drop') return { code: NF_DROP };
+  return outcome ? undefined : 'break';
+});
+
+const target = extension((expression, run) => {
+  const act = XT_TARGETS[nameOf(expression)];
+  if (act === undefined) return run.engine.notModelled(`the target ${nameOf(expression)} of xtables`);
+  return act(viewOf(bytesOf(expression, 'info')), run);
+});
+
+export const XT: Record<string, ExpressionType> = { match, target };
