@@ -40,6 +40,8 @@ export class Output {
   /** Whether what is written goes to a file. */
   forFile = false;
   readonly #spare: Chunk[] = [];
+  /** The largest chunk that was written to a file: the next ones need not grow to it. */
+  #usual = FIRST_CHUNK;
   #chunk = NO_CHUNK;
   bytes = NO_CHUNK.bytes;
   view = NO_CHUNK.view;
@@ -53,7 +55,7 @@ export class Output {
     if (needed <= this.bytes.length) return;
     const used = this.bytes.subarray(0, this.length);
     const spare = this.#spare.pop();
-    const least = this.forFile ? FIRST_CHUNK : 0;
+    const least = this.forFile ? this.#usual : 0;
     const larger =
       spare !== undefined && spare.bytes.length >= needed
         ? spare
@@ -96,6 +98,7 @@ export class Output {
     this.length = 0;
     this.#use(NO_CHUNK);
     if (!this.forFile) return writable.write(bytes);
+    this.#usual = Math.max(this.#usual, chunk.bytes.length);
     return writable.write(bytes, () => {
       if (this.#spare.length < SPARE) this.#spare.push(chunk);
     });
