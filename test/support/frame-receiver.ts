@@ -9,7 +9,7 @@ const MSG_DONTWAIT = 0x40;
 const ETH_P_ALL_BE = 0x0300;
 const ETHERNET = 14;
 
-/** Receives whole Ethernet frames at a device: what the kernel forwards over veth is there when the frame that caused it has been sent. */
+/** Receives whole Ethernet frames at a device. Over veth a forwarded frame is there as soon as the frame that caused it has been sent. */
 export class FrameReceiver {
   readonly #fd: number;
   readonly #buffer = Buffer.alloc(65_536);
@@ -37,7 +37,7 @@ export class FrameReceiver {
     if (this.#c.bind(this.#fd, address, address.length) !== 0) throw new Error(`no frames from ${device}`);
   }
 
-  /** What has come since the last time, from the network header on: hexadecimal digits. */
+  /** The packets since the last time, from the network header on: hexadecimal digits. */
   take(): string[] {
     const frames: string[] = [];
     for (;;) {

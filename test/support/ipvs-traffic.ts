@@ -30,7 +30,7 @@ interface Client {
   port: number;
 }
 
-/** What differs after some packets; undefined where nothing does. Both namespaces have a service at a port of their own while it runs. */
+/** Compares both after some packets. Each run has a service at a port of its own. */
 export class TrafficTwins {
   readonly #twins: IpvsTwins;
   readonly #handles: readonly Ipvs[];

@@ -163,7 +163,7 @@ const comparable = ({ answers, errno }: ReturnType<IpvsWire['ask']>) => ({
 });
 
 const EINTR = -4;
-/** What the kernel says of a daemon that is stopped before its thread has run; over netlink it does not acknowledge it. */
+/** The kernel's errno where a daemon is stopped before its thread has run. Over netlink it acknowledges nothing then. */
 const uninterrupted = (errno: number | undefined): number => (errno === EINTR ? 0 : (errno ?? 0));
 
 /** The attributes that name the service that an answer tells of. */
@@ -179,7 +179,7 @@ function keyIn(answer: string): string {
   return attribute(1, key);
 }
 
-/** What socket options give: services without order, and the destinations of each in theirs. */
+/** The lists of the socket options: services without order, and the destinations of each in their order. */
 function optionsOf(wire: IpvsWire) {
   const size = 8 + ROOM * SERVICE_ENTRY;
   const list = wire.get(Vs.IP_VS_SO_GET_SERVICES, u32(ROOM), size);

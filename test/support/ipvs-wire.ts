@@ -4,7 +4,7 @@ import { NetlinkSocket, OptionSocket } from '../../src/netlink/index.ts';
 import type { NetNs } from '../../src/netns/index.ts';
 import { attribute, text } from './ipvs-raw.ts';
 
-/** What the kernel says to one request: payloads behind nlmsghdr, and the errno of the acknowledgement or of the end of the dump. */
+/** The answer to one request: payloads behind nlmsghdr, and the errno of the acknowledgement or of the end of the dump. */
 export interface Said {
   answers: string[];
   errno: number | undefined;

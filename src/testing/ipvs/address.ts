@@ -1,7 +1,7 @@
 import { AF_INET } from '../../linux/socket.ts';
 import type { Namespace } from '../machine/state.ts';
 
-/* What the kernel makes of an address (inet_addr_type, ipv6_addr_type). */
+/* Kinds of addresses (inet_addr_type, ipv6_addr_type). */
 
 export const isSame = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, i) => byte === b[i]);
@@ -14,7 +14,7 @@ export const isLocal = ({ links }: Namespace, address: Uint8Array): boolean =>
   (address.length === 4 && address[0] === 127 && links.some(({ loopback, up }) => loopback && up)) ||
   links.some(({ addresses }) => addresses.some(({ bytes }) => isSame(bytes, address)));
 
-/** Whether it may be the address of a server: it is that of a host, and IPv6's link-local ones are only good if they are own ones. */
+/** Whether a server may have this address: one of a host. IPv6's link-local ones are only taken if they are this host's own. */
 export function isServer(namespace: Namespace, address: Uint8Array): boolean {
   if (address.length === 4) return isUnicast4(namespace, address);
   return (isUnicast6(address) && !isLinkLocal(address)) || isLocal(namespace, address);

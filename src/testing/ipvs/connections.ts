@@ -12,8 +12,6 @@ const LATER = 60_000;
 /** Before the first packet says better. */
 const FIRST_TIMEOUT = 3000;
 
-const NO_OUTPUT = 0x200;
-
 export const endKey = ({ address, port }: End): string => `${hex(address)}:${port}`;
 export const keyOf = (protocol: number, client: End, other: End): string =>
   `${protocol} ${endKey(client)} ${endKey(other)}`;
@@ -40,7 +38,7 @@ export function connect(ipvs: Ipvs, now: number, made: NewConnection): IpvsConne
     method: made.method ?? (destination?.flags ?? 0) & Vs.IP_VS_CONN_F_FWD_MASK,
     isTemplate,
     isOnePacket,
-    noOutput: ((destination?.flags ?? 0) & NO_OUTPUT) !== 0,
+    noOutput: ((destination?.flags ?? 0) & Vs.IP_VS_CONN_F_NOOUTPUT) !== 0,
     state: !isTemplate && protocol === UDP ? 'UDP' : 'NONE',
     inactive: true,
     assured: false,
@@ -111,7 +109,7 @@ export function invalidate(ipvs: Ipvs, template: IpvsConnection): void {
   template.server = { address: server.address, port: NOBODY };
 }
 
-/** Ends what is over by the clock, and lets go of destinations that nothing refers to any longer. */
+/** Ends the connections whose time is over, and forgets removed destinations that nothing refers to any longer. */
 export function expire(namespace: Namespace, now: number): void {
   const { ipvs } = namespace;
   const due = [...ipvs.entries].filter(({ expires }) => expires <= now).sort((a, b) => a.expires - b.expires);

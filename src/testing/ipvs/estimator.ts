@@ -2,8 +2,8 @@ import type { Namespace } from '../machine/state.ts';
 import type { Counters, Totals } from './state.ts';
 
 /*
- * Counters and rates (net/netfilter/ipvs/ip_vs_est.c). The kernel's estimators come at a moment of their own within two seconds; here they
- * come two seconds after what they count was made, and then every two seconds.
+ * Counters and rates (net/netfilter/ipvs/ip_vs_est.c). Each estimator of the kernel has a moment of its own within two seconds. Here it runs two
+ * seconds after its service or destination was made, and then every two seconds.
  */
 
 const PERIOD = 2000;
@@ -31,7 +31,7 @@ function estimate({ live, taken, rates }: Counters): void {
   }
 }
 
-/** What a program reads: totals since they were set to zero, and rates in whole units. */
+/** The values for programs: totals since they were set to zero, and rates in whole units. */
 export function read({ taken, zero, rates }: Counters): { readonly totals: Totals; readonly rates: Totals } {
   const all = (value: (key: keyof Totals) => number): Totals => ({
     connections: value('connections'),

@@ -12,7 +12,7 @@ import type { Destination, End, IpvsConnection, Service } from './state.ts';
 import { isActive, nextState, timeoutOf } from './tcp.ts';
 import { type Context, setting, transmit, transmitError } from './transmit.ts';
 
-/* What comes for virtual services (ip_vs_in_hook of net/netfilter/ipvs/ip_vs_core.c). */
+/* Packets for virtual services (ip_vs_in_hook of net/netfilter/ipvs/ip_vs_core.c). */
 
 const TCP = 6;
 const UDP = 17;
@@ -34,7 +34,7 @@ interface Incoming {
   readonly flags: number;
 }
 
-/** The hook of what is for this host, or is sent by it. */
+/** The hook for packets to this host and from it. */
 export function input(context: Context, packet: Packet, hook: number): number {
   const { namespace, machine, now } = context;
   const { ipvs } = namespace;
@@ -97,7 +97,7 @@ function fragment({ namespace, machine }: Context, packet: Packet, { virtual, fa
   return concerns ? machine.notModelled('fragments of packets for a service of IPVS') : NF_ACCEPT;
 }
 
-/** Whether a packet begins a connection anew whose ends had one before. */
+/** Whether a packet begins a new connection although an old one has the same ends. */
 function isReplaced({ namespace }: Context, known: IpvsConnection, { protocol, flags }: Incoming): boolean {
   if (protocol !== TCP || (flags & SYN) === 0) return false;
   if (setting(namespace, 'expire_nodest_conn') !== 0 && known.destination?.weight === 0) return true;
@@ -149,7 +149,7 @@ function isDropped(namespace: Context['namespace']): boolean {
   return true;
 }
 
-/** What a server on this host answers is no connection to its client. */
+/** An answer of a server on this host begins no connection to its client. */
 function isOwnAnswer({ namespace }: Context, packet: Packet, { protocol, client, virtual }: Incoming): boolean {
   if (packet.inDevice !== undefined && !packet.inDevice.loopback) return false;
   return namespace.ipvs.connections.has(keyOf(protocol, virtual, client));
@@ -277,7 +277,7 @@ function pass(context: Context, packet: Packet, connection: IpvsConnection, { fl
   return transmit(context, packet, connection);
 }
 
-/** What a packet does to the state of its connection, and to the time that it has left. */
+/** Brings the state and the time of a connection up to date with a packet. */
 export function follow(
   namespace: Context['namespace'],
   connection: IpvsConnection,

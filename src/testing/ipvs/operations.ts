@@ -11,8 +11,8 @@ import { schedulerLoaded } from './settings.ts';
 import { type Destination, newCounters, type Service } from './state.ts';
 
 /*
- * What can be done with services and destinations (net/netfilter/ipvs/ip_vs_ctl.c), with the checks in the kernel's order. Netlink and socket
- * options come here alike.
+ * The operations on services and destinations (net/netfilter/ipvs/ip_vs_ctl.c), with the checks in the kernel's order. Netlink and socket
+ * options use the same ones.
  */
 
 const ENGINES = new Set(['sip']);

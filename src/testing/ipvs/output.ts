@@ -7,13 +7,13 @@ import { follow } from './input.ts';
 import { isSummed, quotedIn, redirect, redirectError, sourceOf, targetOf } from './rewrite.ts';
 import { type Context, setting } from './transmit.ts';
 
-/* What servers answer (ip_vs_out_hook of net/netfilter/ipvs/ip_vs_core.c). */
+/* Answers of servers (ip_vs_out_hook of net/netfilter/ipvs/ip_vs_core.c). */
 
 const TCP = 6;
 const UDP = 17;
 const RST = 4;
 
-/** The hook of what comes back from servers: what was masqueraded comes from the virtual address again. */
+/** The hook for answers: those of masqueraded servers come from the virtual address again. */
 export function output(context: Context, packet: Packet): number {
   const { namespace, host, now } = context;
   if (packet.balanced === true) return NF_ACCEPT;

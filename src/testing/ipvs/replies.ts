@@ -6,7 +6,7 @@ import { read, settle } from './estimator.ts';
 import { secondsOf } from './operations.ts';
 import type { Counters, Daemon, Destination, Service, Totals } from './state.ts';
 
-/* What the kernel tells of services, destinations and daemons, its attributes in its order. */
+/* Services, destinations and daemons as messages, with the kernel's order of attributes. */
 
 /** Addresses are told in 16 bytes, whatever their family. */
 function wide(address: Uint8Array): Uint8Array {

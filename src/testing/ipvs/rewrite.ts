@@ -3,7 +3,7 @@ import { incremental } from '../conntrack/rewrite.ts';
 import { checksum, type Packet, parse, setU16, u16 } from '../packets/packet.ts';
 import type { End } from './state.ts';
 
-/* What IPVS does to the bytes of packets (net/netfilter/ipvs/ip_vs_xmit.c, ip_vs_proto_tcp.c, ip_vs_core.c). */
+/* Changes to the bytes of packets (net/netfilter/ipvs/ip_vs_xmit.c, ip_vs_proto_tcp.c, ip_vs_core.c). */
 
 const TCP = 6;
 const UDP = 17;
@@ -12,7 +12,7 @@ const IPV6 = 41;
 const GRE = 47;
 const ICMP_HEADER = 8;
 
-/** Where the addresses stand. What is read of them is a copy: slice() of a Buffer is none. */
+/** The offsets of the addresses. Reading makes copies: slice() of a Buffer makes none. */
 const addressesOf = ({
   protocol,
 }: Packet): { readonly source: number; readonly target: number; readonly size: number } =>
@@ -75,7 +75,7 @@ const ICMPV6 = 58;
 /** Unreachable, source quench, time exceeded. */
 const ERRORS = new Set([3, 4, 11]);
 
-/** What an ICMP error quotes; undefined where a packet is none, or is too short. */
+/** The packet that an ICMP error quotes; undefined where a packet is no error, or is too short. */
 export function quotedIn(packet: Packet): Quoted | undefined {
   const { bytes, transport, transportProtocol, protocol } = packet;
   if (transport === undefined || transportProtocol !== (protocol === ETH_P_IP ? ICMP : ICMPV6)) return undefined;
@@ -96,7 +96,7 @@ export function quotedIn(packet: Packet): Quoted | undefined {
   };
 }
 
-/** What the pseudo header adds to the sum of ICMPv6. */
+/** The pseudo header's part of the sum of ICMPv6. */
 function pseudoSum({ bytes, transport = 0, protocol }: Packet): number {
   if (protocol === ETH_P_IP) return 0;
   let sum = ICMPV6 + bytes.length - transport;
@@ -142,7 +142,7 @@ export function overheadOf({ type, hasSum }: Pick<Tunnel, 'type' | 'hasSum'>, is
 }
 
 /**
- * Puts a packet into another one. What the kernel draws by chance is 0: the id of the outer header, and the source port of GUE.
+ * Puts a packet into another one. The kernel draws the id of the outer header and the source port of GUE by chance: here they are 0.
  */
 export function encapsulate(packet: Packet, tunnel: Tunnel): void {
   const inner = packet.bytes;

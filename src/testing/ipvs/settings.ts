@@ -10,9 +10,9 @@ const FOLDER = 'net/ipv4/vs/';
 interface Sysctl {
   readonly value: string;
   readonly since?: readonly [number, number];
-  /** What it takes; any integer of 32 bits by default. */
+  /** The values it takes; any integer of 32 bits by default. */
   readonly takes?: (text: string) => boolean;
-  /** Root of a user namespace may not write it. */
+  /** Only root of the machine may write it. */
   readonly isTheHosts?: true;
 }
 

@@ -1,6 +1,6 @@
-/* What IPVS of a namespace holds: plain objects that refer to each other, so that a snapshot of the kernel is one structured clone. */
+/* The state of IPVS in a namespace: plain objects that refer to each other, so that a snapshot of the kernel is one structured clone. */
 
-/** What is counted. Bytes and packets of 2^53 and more are none that a test sends. */
+/** The quantities that are counted. No test sends 2^53 bytes. */
 export interface Totals {
   connections: number;
   inPackets: number;
@@ -9,13 +9,13 @@ export interface Totals {
   outBytes: number;
 }
 
-/** Counters and their rates (struct ip_vs_stats). An estimator takes over what has been counted every two seconds; that is what is read. */
+/** Counters and their rates (struct ip_vs_stats). Every two seconds an estimator takes over the live counters, and programs read its values. */
 export interface Counters {
   /** Counted, not yet taken over. */
   readonly live: Totals;
   /** As of the last time. */
   readonly taken: Totals;
-  /** What was taken over when the counters were set to zero: the kernel's own counters run on. */
+  /** The values at the moment when the counters were set to zero: the kernel's own counters run on. */
   readonly zero: Totals;
   /** Per second, scaled: by 2^10, bytes by 2^5. */
   readonly rates: Totals;
@@ -52,7 +52,7 @@ export interface Destination {
   readonly counters: Counters;
 }
 
-/** What a scheduler remembers of a service. */
+/** The memory of a scheduler for one service. */
 export interface Scheduling {
   /** The last one chosen; undefined is the head of the list. */
   last?: Destination | undefined;
@@ -122,7 +122,7 @@ export interface IpvsConnection {
   inactive: boolean;
   /** A template whose clients have been connected. */
   assured: boolean;
-  /** What the timer is set to by the next packet, in milliseconds. */
+  /** The time that the next packet gives it, in milliseconds. */
   timeout: number;
   expires: number;
   /** The template that it came from. */

@@ -16,13 +16,13 @@ export interface Forwarded {
   readonly method: number;
 }
 
-/** What IPVS needs of the network around it. */
+/** The network around IPVS. */
 export interface Host {
   /** The device through which an address is reached. */
   route(address: Uint8Array): Link | undefined;
   /** The address of a device from which packets to an address come. */
   sourceFor(device: Link, address: Uint8Array): Uint8Array | undefined;
-  /** Answers with an ICMP error. The packet is dropped by who calls this. */
+  /** Answers with an ICMP error. The caller drops the packet. */
   refuse(packet: Packet, reason: 'port unreachable' | 'time exceeded' | 'too big'): void;
   /** A server has been chosen. `device` is undefined where the packet stays here. */
   forwarded(to: Forwarded, device: Link | undefined): void;
