@@ -1,6 +1,6 @@
 import * as Vs from '../../linux/ip_vs.ts';
 import { AF_INET6 } from '../../linux/socket.ts';
-import { isEligible } from './load.ts';
+import { greatestDivisor, isEligible } from './load.ts';
 import type { Arrival, Scheduler } from './scheduler.ts';
 import { hsiphash } from './siphash.ts';
 import type { Destination, Service } from './state.ts';
@@ -84,8 +84,6 @@ const SLOTS = 4093;
 const WEIGHT_BITS = 6;
 const HASH1 = 2_654_435_761n;
 const HASH2 = 2_654_446_892n;
-
-const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));
 
 function permuted({ family, destinations }: Service): (Destination | undefined)[] {
   const table = new Array<Destination | undefined>(SLOTS).fill(undefined);

@@ -1,12 +1,11 @@
 import { ETH_P_IP } from '../../linux/if_ether.ts';
 import * as Vs from '../../linux/ip_vs.ts';
 import { NF_INET_LOCAL_OUT as OUTPUT } from '../../linux/netfilter.ts';
-import { AF_INET, AF_INET6 } from '../../linux/socket.ts';
 import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
-import { type Packet, u16 } from '../packets/packet.ts';
+import { destinationOf, familyOf, type Packet, sourceOf, u16 } from '../packets/packet.ts';
 import { isLocal, isSame, masked } from './address.ts';
 import { connect, count, countConnection, end, invalidate, keyOf } from './connections.ts';
-import { isSummed, quotedIn, redirectError, sourceOf, targetOf } from './rewrite.ts';
+import { isSummed, quotedIn, redirectError } from './rewrite.ts';
 import { schedule } from './schedule.ts';
 import type { Destination, End, IpvsConnection, Service } from './state.ts';
 import { isActive, nextState, timeoutOf } from './tcp.ts';
@@ -78,10 +77,10 @@ function takeApart(packet: Packet): Incoming | undefined {
   if (transport === undefined || (protocol !== TCP && protocol !== UDP && protocol !== SCTP)) return undefined;
   if (bytes.length < transport + 4) return undefined;
   return {
-    family: packet.protocol === ETH_P_IP ? AF_INET : AF_INET6,
+    family: familyOf(packet),
     protocol,
-    client: { address: sourceOf(packet), port: u16(bytes, transport) },
-    virtual: { address: targetOf(packet), port: u16(bytes, transport + 2) },
+    client: { address: new Uint8Array(sourceOf(packet)), port: u16(bytes, transport) },
+    virtual: { address: new Uint8Array(destinationOf(packet)), port: u16(bytes, transport + 2) },
     flags: protocol === TCP ? (bytes[transport + 13] ?? 0) : 0,
   };
 }

@@ -36,3 +36,5 @@ export function mostBy(
       most = each;
   return most;
 }
+
+export const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));

@@ -1,10 +1,10 @@
 import * as Vs from '../../linux/ip_vs.ts';
 import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
-import { type Packet, u16 } from '../packets/packet.ts';
+import { destinationOf, type Packet, sourceOf, u16 } from '../packets/packet.ts';
 import { isSame } from './address.ts';
 import { count, keyOf } from './connections.ts';
 import { follow } from './input.ts';
-import { isSummed, quotedIn, redirect, redirectError, sourceOf, targetOf } from './rewrite.ts';
+import { isSummed, quotedIn, redirect, redirectError } from './rewrite.ts';
 import { type Context, setting } from './transmit.ts';
 
 /* Answers of servers (ip_vs_out_hook of net/netfilter/ipvs/ip_vs_core.c). */
@@ -22,8 +22,8 @@ export function output(context: Context, packet: Packet): number {
   const { bytes, transport, transportProtocol: protocol } = packet;
   if (transport === undefined || (protocol !== TCP && protocol !== UDP) || bytes.length < transport + 4)
     return NF_ACCEPT;
-  const server = { address: sourceOf(packet), port: u16(bytes, transport) };
-  const client = { address: targetOf(packet), port: u16(bytes, transport + 2) };
+  const server = { address: new Uint8Array(sourceOf(packet)), port: u16(bytes, transport) };
+  const client = { address: new Uint8Array(destinationOf(packet)), port: u16(bytes, transport + 2) };
   const flags = protocol === TCP ? (bytes[transport + 13] ?? 0) : 0;
   const connection = namespace.ipvs.replies.get(keyOf(protocol, client, server))?.[0];
   if (connection === undefined) {

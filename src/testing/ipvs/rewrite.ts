@@ -1,6 +1,16 @@
-import { ETH_P_IP, ETH_P_IPV6 } from '../../linux/if_ether.ts';
 import { incremental } from '../conntrack/rewrite.ts';
-import { checksum, type Packet, parse, setU16, u16 } from '../packets/packet.ts';
+import {
+  checksum,
+  destinationOf,
+  ETH_P_IP,
+  ETH_P_IPV6,
+  type Packet,
+  parse,
+  pseudoSum,
+  setU16,
+  sourceOf,
+  u16,
+} from '../packets/packet.ts';
 import type { End } from './state.ts';
 
 /* Changes to the bytes of packets (net/netfilter/ipvs/ip_vs_xmit.c, ip_vs_proto_tcp.c, ip_vs_core.c). */
@@ -12,20 +22,11 @@ const IPV6 = 41;
 const GRE = 47;
 const ICMP_HEADER = 8;
 
-/** The offsets of the addresses. Reading makes copies: slice() of a Buffer makes none. */
+/** The offsets of the addresses. */
 const addressesOf = ({
   protocol,
 }: Packet): { readonly source: number; readonly target: number; readonly size: number } =>
   protocol === ETH_P_IP ? { source: 12, target: 16, size: 4 } : { source: 8, target: 24, size: 16 };
-
-export function sourceOf(packet: Packet): Uint8Array {
-  const { source, size } = addressesOf(packet);
-  return new Uint8Array(packet.bytes.subarray(source, source + size));
-}
-export function targetOf(packet: Packet): Uint8Array {
-  const { target, size } = addressesOf(packet);
-  return new Uint8Array(packet.bytes.subarray(target, target + size));
-}
 
 function checkHeader(packet: Packet, at = 0): void {
   const { bytes } = packet;
@@ -48,16 +49,6 @@ export function redirect(packet: Packet, which: 'source' | 'target', { address, 
   if (transportProtocol === UDP && sum === 0) return;
   const result = incremental(sum, replaced, Buffer.concat([address, Uint8Array.of(port >> 8, port)]));
   setU16(bytes, sumAt, result === 0 && transportProtocol === UDP ? 0xffff : result);
-}
-
-/** Lowers the TTL or hop limit. @returns false where it may go no further */
-export function lowerTtl({ bytes, protocol }: Packet): boolean {
-  const at = protocol === ETH_P_IP ? 8 : 7;
-  if (bytes[at]! <= 1) return false;
-  const old = new Uint8Array(bytes.subarray(8, 10));
-  bytes[at]!--;
-  if (protocol === ETH_P_IP) setU16(bytes, 10, incremental(u16(bytes, 10), old, bytes.subarray(8, 10)));
-  return true;
 }
 
 /** The packet inside an ICMP error: the beginning of the one that could not be delivered. */
@@ -91,22 +82,17 @@ export function quotedIn(packet: Packet): Quoted | undefined {
     at,
     transport: at + inner.transport,
     protocol: inner.transportProtocol,
-    source: { address: sourceOf(inner), port: u16(inner.bytes, inner.transport) },
-    target: { address: targetOf(inner), port: u16(inner.bytes, inner.transport + 2) },
+    source: { address: new Uint8Array(sourceOf(inner)), port: u16(inner.bytes, inner.transport) },
+    target: { address: new Uint8Array(destinationOf(inner)), port: u16(inner.bytes, inner.transport + 2) },
   };
 }
 
-/** The pseudo header's part of the sum of ICMPv6. */
-function pseudoSum({ bytes, transport = 0, protocol }: Packet): number {
-  if (protocol === ETH_P_IP) return 0;
-  let sum = ICMPV6 + bytes.length - transport;
-  for (let at = 8; at < 40; at += 2) sum += u16(bytes, at);
-  return sum;
-}
-
 /** The sum of an ICMP message: 0 where the one that it has is right. Linux 6.1.176 takes none of ICMPv6 for right, 6.1.192 and 6.12.117 do. */
-const sumOfMessage = (packet: Packet): number =>
-  checksum(packet.bytes, packet.transport ?? 0, packet.bytes.length, pseudoSum(packet));
+function sumOfMessage(packet: Packet): number {
+  const { bytes, transport = 0, protocol } = packet;
+  const begun = protocol === ETH_P_IP ? 0 : pseudoSum(packet, ICMPV6, bytes.length - transport);
+  return checksum(bytes, transport, bytes.length, begun);
+}
 export const isSummed = (packet: Packet): boolean => sumOfMessage(packet) === 0;
 
 /**

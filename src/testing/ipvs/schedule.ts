@@ -1,6 +1,6 @@
 import type { Machine } from '../machine/machine.ts';
 import { destinationHash, maglev, sourceHash } from './hashing.ts';
-import { isEligible, leastBy, overhead } from './load.ts';
+import { greatestDivisor, isEligible, leastBy, overhead } from './load.ts';
 import { locality, localityWithReplication } from './locality.ts';
 import type { Arrival, Change, Scheduler } from './scheduler.ts';
 import type { Destination, Service } from './state.ts';
@@ -24,8 +24,6 @@ const roundRobin: Scheduler = {
       scheduling.last = destinations[change.at - 1];
   },
 };
-
-const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));
 
 function weigh({ destinations, scheduling }: Service): void {
   const weights = destinations.map(({ weight }) => weight).filter(weight => weight > 0);

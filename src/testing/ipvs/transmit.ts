@@ -4,9 +4,10 @@ import { NF_INET_LOCAL_OUT as OUTPUT } from '../../linux/netfilter.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { Link, Namespace } from '../machine/state.ts';
 import { NF_ACCEPT, NF_DROP, NF_STOLEN } from '../nf_tables/expressions/type.ts';
-import type { Packet } from '../packets/packet.ts';
+import { lowerHops } from '../packets/internet.ts';
+import { destinationOf, type Packet, sourceOf } from '../packets/packet.ts';
 import { isLocal } from './address.ts';
-import { encapsulate, lowerTtl, overheadOf, redirect, sourceOf, targetOf } from './rewrite.ts';
+import { encapsulate, overheadOf, redirect } from './rewrite.ts';
 import type { Destination, IpvsConnection } from './state.ts';
 
 /** A server, and the way to it. */
@@ -61,7 +62,7 @@ export function transmit(context: Context, packet: Packet, connection: IpvsConne
         ? stay(context, packet, connection)
         : tunnel(context, packet, connection, destination!);
     case Vs.IP_VS_CONN_F_BYPASS: {
-      const target = targetOf(packet);
+      const target = destinationOf(packet);
       return isLocal(namespace, target) ? NF_DROP : leave(context, packet, connection, target);
     }
     default:
@@ -90,7 +91,7 @@ const isLoopback = (address: Uint8Array): boolean =>
 function wayOut({ host }: Context, packet: Packet, address: Uint8Array, room: number): Link | undefined {
   const device = host.route(address);
   if (device === undefined || isLoopback(sourceOf(packet))) return undefined;
-  if (!lowerTtl(packet)) {
+  if (!lowerHops(packet, false)) {
     host.refuse(packet, 'time exceeded');
     return undefined;
   }
