@@ -1,12 +1,19 @@
 import { CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../linux/genetlink.ts';
 import * as Vs from '../linux/ip_vs.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE } from '../linux/netlink.ts';
-import { NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP, NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
+import * as Nft from '../linux/nf_tables.ts';
+import {
+  NFNL_MSG_BATCH_BEGIN,
+  NFNL_MSG_BATCH_END,
+  NFNL_SUBSYS_CTNETLINK,
+  NFNL_SUBSYS_CTNETLINK_EXP,
+  NFNL_SUBSYS_NFTABLES,
+  NFNL_SUBSYS_ULOG,
+} from '../linux/nfnetlink.ts';
 import * as Ct from '../linux/nfnetlink_conntrack.ts';
 import * as Log from '../linux/nfnetlink_log.ts';
 import * as Rt from '../linux/rtnetlink.ts';
 import { nfnetlinkType } from '../netlink/nfnetlink.ts';
-import { ALL_MESSAGES } from '../nf_tables/all-messages.ts';
 import { IPVS_ID } from './generic.ts';
 import type { RequestKind } from './machine/faults.ts';
 
@@ -15,6 +22,42 @@ import type { RequestKind } from './machine/faults.ts';
  * has.
  */
 
+const NF_TABLES = {
+  NFT_MSG_NEWTABLE: Nft.NFT_MSG_NEWTABLE,
+  NFT_MSG_GETTABLE: Nft.NFT_MSG_GETTABLE,
+  NFT_MSG_DELTABLE: Nft.NFT_MSG_DELTABLE,
+  NFT_MSG_NEWCHAIN: Nft.NFT_MSG_NEWCHAIN,
+  NFT_MSG_GETCHAIN: Nft.NFT_MSG_GETCHAIN,
+  NFT_MSG_DELCHAIN: Nft.NFT_MSG_DELCHAIN,
+  NFT_MSG_NEWRULE: Nft.NFT_MSG_NEWRULE,
+  NFT_MSG_GETRULE: Nft.NFT_MSG_GETRULE,
+  NFT_MSG_DELRULE: Nft.NFT_MSG_DELRULE,
+  NFT_MSG_NEWSET: Nft.NFT_MSG_NEWSET,
+  NFT_MSG_GETSET: Nft.NFT_MSG_GETSET,
+  NFT_MSG_DELSET: Nft.NFT_MSG_DELSET,
+  NFT_MSG_NEWSETELEM: Nft.NFT_MSG_NEWSETELEM,
+  NFT_MSG_GETSETELEM: Nft.NFT_MSG_GETSETELEM,
+  NFT_MSG_DELSETELEM: Nft.NFT_MSG_DELSETELEM,
+  NFT_MSG_NEWGEN: Nft.NFT_MSG_NEWGEN,
+  NFT_MSG_GETGEN: Nft.NFT_MSG_GETGEN,
+  NFT_MSG_TRACE: Nft.NFT_MSG_TRACE,
+  NFT_MSG_NEWOBJ: Nft.NFT_MSG_NEWOBJ,
+  NFT_MSG_GETOBJ: Nft.NFT_MSG_GETOBJ,
+  NFT_MSG_DELOBJ: Nft.NFT_MSG_DELOBJ,
+  NFT_MSG_GETOBJ_RESET: Nft.NFT_MSG_GETOBJ_RESET,
+  NFT_MSG_NEWFLOWTABLE: Nft.NFT_MSG_NEWFLOWTABLE,
+  NFT_MSG_GETFLOWTABLE: Nft.NFT_MSG_GETFLOWTABLE,
+  NFT_MSG_DELFLOWTABLE: Nft.NFT_MSG_DELFLOWTABLE,
+  NFT_MSG_GETRULE_RESET: Nft.NFT_MSG_GETRULE_RESET,
+  NFT_MSG_DESTROYTABLE: Nft.NFT_MSG_DESTROYTABLE,
+  NFT_MSG_DESTROYCHAIN: Nft.NFT_MSG_DESTROYCHAIN,
+  NFT_MSG_DESTROYRULE: Nft.NFT_MSG_DESTROYRULE,
+  NFT_MSG_DESTROYSET: Nft.NFT_MSG_DESTROYSET,
+  NFT_MSG_DESTROYSETELEM: Nft.NFT_MSG_DESTROYSETELEM,
+  NFT_MSG_DESTROYOBJ: Nft.NFT_MSG_DESTROYOBJ,
+  NFT_MSG_DESTROYFLOWTABLE: Nft.NFT_MSG_DESTROYFLOWTABLE,
+  NFT_MSG_GETSETELEM_RESET: Nft.NFT_MSG_GETSETELEM_RESET,
+};
 const CONNECTIONS = {
   IPCTNL_MSG_CT_NEW: Ct.IPCTNL_MSG_CT_NEW,
   IPCTNL_MSG_CT_GET: Ct.IPCTNL_MSG_CT_GET,
@@ -85,6 +128,8 @@ const netfilter = (subsystem: number, command: number): RequestKind => ({
 
 const TABLES: readonly (readonly [numbers: Readonly<Record<string, number>>, kind: (number: number) => RequestKind])[] =
   [
+    [NF_TABLES, command => netfilter(NFNL_SUBSYS_NFTABLES, command)],
+    [{ NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END }, type => ({ protocol: NETLINK_NETFILTER, type })],
     [CONNECTIONS, command => netfilter(NFNL_SUBSYS_CTNETLINK, command)],
     [EXPECTATIONS, command => netfilter(NFNL_SUBSYS_CTNETLINK_EXP, command)],
     [LOGS, command => netfilter(NFNL_SUBSYS_ULOG, command)],
@@ -95,9 +140,6 @@ const TABLES: readonly (readonly [numbers: Readonly<Record<string, number>>, kin
 
 /** The request that the kernel calls by this name: 'NFT_MSG_NEWRULE', 'RTM_NEWLINK'. Undefined if there is none. */
 export function requestNamed(name: string): RequestKind | undefined {
-  for (const { kernelName, number } of Object.values(ALL_MESSAGES)) {
-    if (kernelName === name) return { protocol: NETLINK_NETFILTER, type: number };
-  }
   for (const [numbers, kind] of TABLES) {
     if (Object.hasOwn(numbers, name)) return kind(numbers[name]!);
   }
