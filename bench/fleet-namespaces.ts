@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { Container, Fleet, NetNs } from 'netsteer';
 import { Transaction } from 'netsteer/nftables';
 import type { Sample } from './harness.ts';
@@ -50,12 +50,21 @@ export class Namespaces {
   }
 }
 
+/** Descriptors of this process for other things than namespaces and sockets. */
+const SPARE = 256;
+
+/** Two sockets for each container, or as many as there are descriptors for beside the namespaces. */
+export function socketsFor(containers: number): number {
+  const limit = Number(/^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1] ?? 1024);
+  return Math.max(1, Math.min(2 * containers, limit - containers - SPARE));
+}
+
 /** All containers by one fleet; every one must have come to its end. */
 export async function byFleet(
   containers: readonly Container[],
   work: (fleet: Fleet) => Promise<{ programmed: readonly unknown[]; failed: ReadonlyMap<unknown, Error> }>,
 ): Promise<void> {
-  await using fleet = Fleet.open({ maxSockets: 2 * containers.length });
+  await using fleet = Fleet.open({ maxSockets: socketsFor(containers.length) });
   const { programmed, failed } = await work(fleet);
   for (const error of failed.values()) throw error;
   if (programmed.length !== containers.length) throw new Error(`only ${programmed.length} were programmed`);

@@ -3,7 +3,7 @@ import { type Container, Fleet, NetNs, Nftables } from 'netsteer';
 import { NETLINK_NETFILTER } from 'netsteer/netlink';
 import { ip, log, redirect, Transaction, tcp } from 'netsteer/nftables';
 import { fleetOfServers, hasIpvs } from './fleet-ipvs.ts';
-import { Namespaces, shellLoop, timedFleetFloor, WARM_UP } from './fleet-namespaces.ts';
+import { Namespaces, shellLoop, socketsFor, timedFleetFloor, WARM_UP } from './fleet-namespaces.ts';
 import { compare, type Program, type Result, timed } from './harness.ts';
 import { compiled, missing, scratch, versionOf, writeDatagrams } from './programs.ts';
 
@@ -110,7 +110,7 @@ function ours(namespaces: Namespaces): Program[] {
   const state = { redirects, logging: [{ group: GROUP, prefix: 'fleet ' }] };
   const run = (work: (fleet: Fleet, containers: Container[]) => Promise<{ programmed: unknown[] }>) => () =>
     namespaces.emptied(async containers => {
-      const fleet = Fleet.open({ maxSockets: 2 * containers.length });
+      const fleet = Fleet.open({ maxSockets: socketsFor(containers.length) });
       let programmed = 0;
       const sample = await timed(async () => {
         programmed = (await work(fleet, containers)).programmed.length;

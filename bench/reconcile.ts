@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { NetNs } from 'netsteer';
 import { Exchange, NETLINK_NETFILTER, NetlinkSocket } from 'netsteer/netlink';
 import {
@@ -120,14 +121,20 @@ async function oneEndpoint(count: number, rounds: number): Promise<Result[]> {
   const only: PlanScope[] = [{ chain }];
   return inNew(async (nft, netns) => {
     await nft.reconcile(desired, OWNER);
+    // As a program has one: kept by a monitor, which is not part of what is measured.
+    const mirror = new RulesetMirror();
+    const monitor = nft.monitor({ initial: true });
+    const following = (async () => {
+      for await (const item of monitor) mirror.apply(item);
+    })();
     const run = (
       name: string,
       options: (mirror: RulesetMirror) => Pick<ReconcileOptions, 'only' | 'mirror'>,
     ): Program => ({
       name,
       run: async () => {
-        // A monitor would have told it.
-        const parts = options(new RulesetMirror(await nft.ruleset({ elements: true })));
+        await told(nft, mirror);
+        const parts = options(mirror);
         const wanted = next();
         return timed(() => nft.reconcile(wanted, { ...OWNER, ...parts }));
       },
@@ -144,8 +151,19 @@ async function oneEndpoint(count: number, rounds: number): Promise<Result[]> {
       const file = writeDatagrams('one-endpoint', [transaction.encode().bytes]);
       programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_NETFILTER, file, netns) });
     }
-    return compare(`one-endpoint/${count}x${ENDPOINTS}`, programs, { rounds, warmUp: WARM_UP });
+    try {
+      return await compare(`one-endpoint/${count}x${ENDPOINTS}`, programs, { rounds, warmUp: WARM_UP });
+    } finally {
+      monitor.close();
+      await following;
+    }
   });
+}
+
+/** Waits until the mirror has been told of the last commit. */
+async function told(nft: Nftables, mirror: RulesetMirror): Promise<void> {
+  const generation = await nft.generation();
+  while (mirror.generation !== generation) await setTimeout(5);
 }
 
 /** The datagrams that an operation sends. */

@@ -5,7 +5,8 @@
  *     floor-fleet PROTOCOL FILE [WARM] < PATHS
  *
  * PROTOCOL is the number of the netlink protocol; FILE holds the datagram, after its length (uint32_t of this machine). The paths of the
- * namespaces stand on the standard input, one on each line; they are opened before the time begins. The sockets stay open until the end.
+ * namespaces stand on the standard input, one on each line; they are opened before the time begins. The sockets stay open until the end, or
+ * as long as there are descriptors for more: the oldest are closed then, as a fleet does.
  * WARM namespaces of its own come first, and are not timed.
  *
  * Prints one line of JSON: nanoseconds from the first entry to the last answer, its CPU microseconds, the number of namespaces, and the
@@ -17,13 +18,14 @@
 #include <linux/netlink.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "floor.h"
 #include "new-namespace.h"
 
-enum { MAX_NAMESPACES = 100000, RECEIVE_BUFFER = 32 * 1024 };
+enum { MAX_NAMESPACES = 100000, SPARE = 64, RECEIVE_BUFFER = 32 * 1024 };
 
 static int open_socket(int protocol)
 {
@@ -36,6 +38,18 @@ static int open_socket(int protocol)
 	setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof one);
 	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof one);
 	return fd;
+}
+
+/* How many sockets can stay open beside the namespaces. */
+static size_t sockets_kept(size_t namespaces)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		fail("getrlimit");
+	size_t left = limit.rlim_cur > namespaces + SPARE ? limit.rlim_cur - namespaces - SPARE : 1;
+
+	return left < MAX_NAMESPACES ? left : MAX_NAMESPACES;
 }
 
 /* One read: the acknowledgement, or the first refusal. */
@@ -57,7 +71,7 @@ static unsigned read_answer(int fd, char *buffer)
 
 int main(int argc, char **argv)
 {
-	static int namespaces[MAX_NAMESPACES];
+	static int namespaces[MAX_NAMESPACES], sockets[MAX_NAMESPACES];
 	static uint64_t latencies[MAX_NAMESPACES];
 	static char datagram[1 << 20], buffer[RECEIVE_BUFFER], line[4096];
 	size_t count = 0;
@@ -91,12 +105,15 @@ int main(int argc, char **argv)
 		errors += read_answer(fd, buffer);
 		close(fd);
 	}
+	size_t kept = sockets_kept(count);
 	uint64_t cpu = cpu_microseconds(), begin = now(), before = begin;
 
 	for (size_t i = 0; i < count; i++) {
 		if (setns(namespaces[i], CLONE_NEWNET) < 0)
 			fail("setns");
-		int fd = open_socket(protocol);
+		if (i >= kept)
+			close(sockets[i % kept]);
+		int fd = sockets[i % kept] = open_socket(protocol);
 
 		if (send(fd, datagram, length, 0) < 0)
 			fail("send");
