@@ -84,12 +84,16 @@ const AWAITED = [6, 16] as const;
 const MAX_DEVICES = 256;
 const IFNAMSIZ = 16;
 
-/** The names of devices (nf_tables_parse_netdev_hooks). */
+/** All devices whose names begin alike. */
+const PREFIXES = [6, 18] as const;
+
+/** The names of devices, and 'eth*' for what they begin with (nf_tables_parse_netdev_hooks). */
 export function knownDevices(work: Work, given: readonly Attribute[]): string[] {
   const names: string[] = [];
   for (const each of given) {
-    if (each.type !== Nft.NFTA_DEVICE_NAME) refuse(EINVAL);
-    const name = knownDevice(work, each);
+    const isPrefix = each.type === Nft.NFTA_DEVICE_PREFIX && isSince(work.engine.release, PREFIXES);
+    if (each.type !== Nft.NFTA_DEVICE_NAME && !isPrefix) refuse(EINVAL);
+    const name = isPrefix ? `${textOf(each.bytes)}*` : knownDevice(work, each);
     if (names.includes(name)) refuse(EEXIST, each);
     names.push(name);
     if (names.length === MAX_DEVICES) refuse(EFBIG);
@@ -273,15 +277,20 @@ export function chainOf(work: Work, table: Table, type: number): Chain {
   return table.chains.find(each => each.name === name) ?? refuse(ENOENT, attribute);
 }
 
+export function writeDevice(writer: Writer, device: string): void {
+  if (device.endsWith('*')) writer.text(Nft.NFTA_DEVICE_PREFIX, device.slice(0, -1));
+  else writer.text(Nft.NFTA_DEVICE_NAME, device);
+}
+
 export function writeHook(writer: Writer, base: Base, devices: readonly string[]): void {
   writer.nest(Nft.NFTA_CHAIN_HOOK, () => {
     writer.u32be(Nft.NFTA_HOOK_HOOKNUM, base.hook);
     writer.u32be(Nft.NFTA_HOOK_PRIORITY, base.priority);
     if (!base.onDevices) return;
     writer.nest(Nft.NFTA_HOOK_DEVS, () => {
-      for (const device of devices) writer.text(Nft.NFTA_DEVICE_NAME, device);
+      for (const device of devices) writeDevice(writer, device);
     });
-    if (devices.length === 1) writer.text(Nft.NFTA_HOOK_DEV, devices[0]!);
+    if (devices.length === 1 && !devices[0]!.endsWith('*')) writer.text(Nft.NFTA_HOOK_DEV, devices[0]!);
   });
 }
 

@@ -3,7 +3,7 @@ import * as Nft from '../../linux/nf_tables.ts';
 import { hasModule } from '../machine/state.ts';
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Writer } from '../wire/attributes.ts';
-import { knownDevices } from './chains.ts';
+import { knownDevices, writeDevice } from './chains.ts';
 import { needed, type Work } from './context.ts';
 import { FLOWTABLE_HOOK } from './policies.ts';
 import { parsed } from './policy.ts';
@@ -130,7 +130,7 @@ export function writeFlowtable(writer: Writer, flowtable: Flowtable, only?: read
     writer.u32be(Nft.NFTA_FLOWTABLE_HOOK_NUM, flowtable.hook);
     writer.u32be(Nft.NFTA_FLOWTABLE_HOOK_PRIORITY, flowtable.priority);
     writer.nest(Nft.NFTA_FLOWTABLE_HOOK_DEVS, () => {
-      for (const device of only ?? flowtable.devices) writer.text(Nft.NFTA_DEVICE_NAME, device);
+      for (const device of only ?? flowtable.devices) writeDevice(writer, device);
     });
   });
 }

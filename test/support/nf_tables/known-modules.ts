@@ -33,12 +33,15 @@ function lastAnswer(kernel: KernelSide, family: number, last: Message): string |
 
 const isMissing = (answer: string | undefined): boolean => answer?.startsWith('errno -2 ') === true;
 
-const ruleOf = (name: string, family: number): Message =>
-  message(Nft.NFT_MSG_NEWRULE, family, [
+const ruleOf = (name: string, family: number, data?: Attribute[]): Message => {
+  const expression: Attribute[] = [[Nft.NFTA_EXPR_NAME, text(name)]];
+  if (data !== undefined) expression.push([Nft.NFTA_EXPR_DATA, data]);
+  return message(Nft.NFT_MSG_NEWRULE, family, [
     [Nft.NFTA_RULE_TABLE, T],
     [Nft.NFTA_RULE_CHAIN, text('c')],
-    [Nft.NFTA_RULE_EXPRESSIONS, [[Nft.NFTA_LIST_ELEM, [[Nft.NFTA_EXPR_NAME, text(name)]]]]],
+    [Nft.NFTA_RULE_EXPRESSIONS, [[Nft.NFTA_LIST_ELEM, expression]]],
   ]);
+};
 
 const FAMILIES: Readonly<Record<string, number>> = { dup: 2, fwd: 5 };
 
@@ -50,6 +53,11 @@ export function knownModules(kernel: KernelSide): string[] {
   }
   for (const [name, module] of Object.entries(OF_BRIDGES))
     if (!isMissing(lastAnswer(kernel, BRIDGE, ruleOf(name, BRIDGE)))) known.add(module);
+  const key: Attribute[] = [
+    [Nft.NFTA_META_DREG, u32(1)],
+    [Nft.NFTA_META_KEY, u32(Nft.NFT_META_BRI_IIFNAME)],
+  ];
+  if (lastAnswer(kernel, BRIDGE, ruleOf('meta', BRIDGE, key)) === undefined) known.add('nft_meta_bridge');
   for (const [name, { module, protocols }] of Object.entries(HELPERS)) {
     const data: Attribute[] = [
       [Nft.NFTA_CT_HELPER_NAME, text(name)],

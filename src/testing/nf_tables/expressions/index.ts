@@ -79,7 +79,7 @@ const FAMILIES: Readonly<Record<string, readonly number[]>> = {
 };
 const BRIDGE = 7;
 /** In tables of bridges they are modules of their own. */
-export const OF_BRIDGES: Readonly<Record<string, string>> = { meta: 'nft_meta_bridge', reject: 'nft_reject_bridge' };
+export const OF_BRIDGES: Readonly<Record<string, string>> = { reject: 'nft_reject_bridge' };
 
 export const EXPRESSION_MODULES: readonly string[] = [
   ...new Set([...Object.values(MODULES), ...Object.values(OF_BRIDGES)]),

@@ -1,5 +1,5 @@
 import * as Nft from '../../../linux/nf_tables.ts';
-import { isSince } from '../../machine/state.ts';
+import { hasModule, isSince } from '../../machine/state.ts';
 import type { Packet } from '../../packets/packet.ts';
 import { EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
 import { neededU32, type RuleContext, source, target } from '../context.ts';
@@ -9,6 +9,8 @@ import { type ExpressionType, numberOf, type Run, registerBytes, store, storeNum
 const IFNAMSIZ = 16;
 const NFPROTO_NETDEV = 5;
 const NFPROTO_BRIDGE = 7;
+/** The module that knows the keys of bridges. */
+const OF_BRIDGES = 'nft_meta_bridge';
 
 const LOAD: readonly Row[] = [
   ['key', Nft.NFTA_META_KEY, 'u32'],
@@ -126,7 +128,9 @@ export const meta: ExpressionType = {
     const { family } = context.table;
     if (to !== undefined) {
       if (key === Nft.NFT_META_NFTRACE) refuse(EOPNOTSUPP);
-      const length = KEYS[key]?.length ?? (family === NFPROTO_BRIDGE ? BRIDGE[key] : undefined);
+      const length =
+        KEYS[key]?.length ??
+        (family === NFPROTO_BRIDGE && hasModule(context.work.engine.release, OF_BRIDGES) ? BRIDGE[key] : undefined);
       if (length === undefined) return refuse(EOPNOTSUPP);
       return { values: { key, target: target(context, to, length) } };
     }
@@ -171,7 +175,8 @@ function writableElsewhere(
   family: number,
   { release }: RuleContext['work']['engine'],
 ): number | undefined {
-  return key === Nft.NFT_META_BRI_BROUTE && family === NFPROTO_BRIDGE && isSince(release, BROUTE) ? 1 : undefined;
+  const isKnown = family === NFPROTO_BRIDGE && hasModule(release, OF_BRIDGES) && isSince(release, BROUTE);
+  return key === Nft.NFT_META_BRI_BROUTE && isKnown ? 1 : undefined;
 }
 
 export function nameBytes(name: string): Uint8Array {
