@@ -1,3 +1,4 @@
+import { UnsupportedError } from 'netsteer';
 import { MemoryKernel } from 'netsteer/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { NetNs } from '../../src/netns/index.ts';
@@ -11,7 +12,9 @@ import { isLong, kernelSuite, where } from '../support/where.ts';
 /* Recorded batches of nft and iptables, sent to this kernel and to one in memory: the same refusals, errno and offset, and the same ruleset. */
 
 /** What the kernel in memory does otherwise, and why. One that has become the same fails, too. */
-const KNOWN: Readonly<Record<string, string>> = {};
+const KNOWN: Readonly<Record<string, string>> = {
+  sets_0075tunnel_0: 'tunnels as objects are not modelled, and that is said',
+};
 /** In the long run all are replayed. */
 const EVERY = isLong ? 1 : 8;
 
@@ -49,6 +52,15 @@ kernelSuite('a kernel in memory', () => {
     });
 
   function difference(one: Case): string | undefined {
+    try {
+      return differenceOf(one);
+    } catch (error) {
+      if (!(error instanceof UnsupportedError)) throw error;
+      return error.message;
+    }
+  }
+
+  function differenceOf(one: Case): string | undefined {
     const answers = [real, memory].map(place => {
       place.empty();
       return JSON.stringify([prepared(place, one), ...one.sent!.map(batch => place.refusals(batch))]);

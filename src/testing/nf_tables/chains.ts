@@ -1,7 +1,7 @@
 import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
-import { EEXIST, EFBIG, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
+import { E2BIG, EEXIST, EFBIG, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
 import { type Attribute, type Attributes, textOf, type Writer } from '../wire/attributes.ts';
 import type { Work } from './context.ts';
 import { COUNTERS, HOOK } from './policies.ts';
@@ -101,9 +101,12 @@ export function knownDevices(work: Work, given: readonly Attribute[]): string[] 
   return names;
 }
 
+/** A name that ends with a star is kept with a backslash before it. */
 function knownDevice({ namespace, engine }: Work, attribute: Attribute): string {
-  const name = textOf(attribute.bytes.subarray(0, IFNAMSIZ - 1));
   const isAwaited = isSince(engine.release, AWAITED);
+  const given = textOf(attribute.bytes);
+  if (isAwaited && given.length >= IFNAMSIZ) refuse(E2BIG, attribute);
+  const name = given.slice(0, IFNAMSIZ - 1).replace(/\*$/, '\\*');
   if (!isAwaited && !namespace.links.some(link => link.name === name)) refuse(ENOENT, attribute);
   return name;
 }
@@ -277,9 +280,12 @@ export function chainOf(work: Work, table: Table, type: number): Chain {
   return table.chains.find(each => each.name === name) ?? refuse(ENOENT, attribute);
 }
 
+const isPrefix = (device: string): boolean => device.endsWith('*') && !device.endsWith('\\*');
+const nameOfDevice = (device: string): string => device.replace(/\\\*$/, '*');
+
 export function writeDevice(writer: Writer, device: string): void {
-  if (device.endsWith('*')) writer.text(Nft.NFTA_DEVICE_PREFIX, device.slice(0, -1));
-  else writer.text(Nft.NFTA_DEVICE_NAME, device);
+  if (isPrefix(device)) writer.text(Nft.NFTA_DEVICE_PREFIX, device.slice(0, -1));
+  else writer.text(Nft.NFTA_DEVICE_NAME, nameOfDevice(device));
 }
 
 export function writeHook(writer: Writer, base: Base, devices: readonly string[]): void {
@@ -290,7 +296,7 @@ export function writeHook(writer: Writer, base: Base, devices: readonly string[]
     writer.nest(Nft.NFTA_HOOK_DEVS, () => {
       for (const device of devices) writeDevice(writer, device);
     });
-    if (devices.length === 1 && !devices[0]!.endsWith('*')) writer.text(Nft.NFTA_HOOK_DEV, devices[0]!);
+    if (devices.length === 1 && !isPrefix(devices[0]!)) writer.text(Nft.NFTA_HOOK_DEV, nameOfDevice(devices[0]!));
   });
 }
 

@@ -29,8 +29,8 @@ const HOLDING: Record<number, Holding> = {
     rows: SECMARK,
     read(attributes) {
       needed(attributes, Nft.NFTA_SECMARK_CTX);
-      // It has no module of security that knows contexts.
-      return refuse(EOPNOTSUPP);
+      // No module of security knows the context.
+      return refuse(ENOENT);
     },
   },
   [Nft.NFT_OBJECT_SYNPROXY]: { rows: SYNPROXY_ROWS, read: readSynproxy },

@@ -43,7 +43,7 @@ const ruleOf = (name: string, family: number, data?: Attribute[]): Message => {
   ]);
 };
 
-const FAMILIES: Readonly<Record<string, number>> = { dup: 2, fwd: 5 };
+const FAMILIES: Readonly<Record<string, number>> = { dup: 2, fwd: 5, tunnel: 5 };
 
 export function knownModules(kernel: KernelSide): string[] {
   const known = new Set<string>();

@@ -76,6 +76,7 @@ const FAMILIES: Readonly<Record<string, readonly number[]>> = {
   masq: [1, 2, 10],
   redir: [1, 2, 10],
   reject: [1, 2, 5, 7, 10],
+  tunnel: [5],
 };
 const BRIDGE = 7;
 /** In tables of bridges they are modules of their own. */

@@ -35,10 +35,8 @@ const rt: ExpressionType = {
     return { values: { key, target: target(context, to, length) } };
   },
   write: ({ values }, writer) => writeRows(RT, given(values), writer),
-  allows: ({ values }, { hook }) =>
-    values.key === Nft.NFT_RT_TCPMSS
-      ? [FORWARD, OUTPUT, POSTROUTING].includes(hook)
-      : [INPUT, FORWARD, OUTPUT, POSTROUTING].includes(hook),
+  allows: ({ values }, { hook, family }) =>
+    [1, 2, 10].includes(family) && (values.key !== Nft.NFT_RT_TCPMSS || [FORWARD, OUTPUT, POSTROUTING].includes(hook)),
   /** Only from routing on a packet has a route: hooks before it do not ask (nft_rt_get_eval). */
   run({ values }, run) {
     const { packet } = run;
