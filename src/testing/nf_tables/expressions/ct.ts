@@ -1,3 +1,4 @@
+import { IPS_CONFIRMED } from '../../../linux/nf_conntrack_common.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
 import { EVENT } from '../../conntrack/messages.ts';
 import type { Connection, Tracked } from '../../conntrack/state.ts';
@@ -209,7 +210,8 @@ function plain(
     case Nft.NFT_CT_ID:
       return connection.id;
     case Nft.NFT_CT_EXPIRATION:
-      return Number(connection.expires - now);
+      // Until the end of its first packet's way its time has not begun.
+      return (connection.status & IPS_CONFIRMED) === 0 ? 0 : Number(connection.expires - now);
     case Nft.NFT_CT_L3PROTOCOL:
       return connection.family;
     case Nft.NFT_CT_PROTOCOL:
