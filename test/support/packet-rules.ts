@@ -235,7 +235,7 @@ export const chains: fc.Arbitrary<Chains> = fc
       }) as unknown as fc.Arbitrary<Chains>,
   );
 
-/** The chains as text. The kernel's own packets go past them: they have come in by no device. */
+/** The chains as text. The kernel's own packets go past them: they have come in by no device, or by the one by which its reports of groups leave. */
 export function textOf({ family, hook, priority, policy, base, other, traced }: Chains): string {
   return `table ${family} t {
   set ports { type inet_service; flags dynamic,timeout; timeout 1d; size 100; }
@@ -251,7 +251,7 @@ export function textOf({ family, hook, priority, policy, base, other, traced }: 
   }
   chain base {
     type filter hook ${hook} priority ${priority}; policy ${policy};
-    ${hook === 'postrouting' ? 'meta iif 0 accept' : ''}
+    ${hook === 'postrouting' ? 'iifname != "i0" accept\n    oifname "i0" accept' : ''}
     ${traced ? 'meta nftrace set 1' : ''}
     ${base.join('\n    ')}
   }

@@ -218,6 +218,9 @@ export class PacketTwins {
       ['net.ipv4.icmp_msgs_per_sec', '1000000'],
       ['net.ipv4.icmp_msgs_burst', '1000000'],
       ['net.ipv4.conf.all.send_redirects', '0'],
+      // What the bridge sends from port to port, such as reports of groups, is to stay out of the chains of IP.
+      ['net.bridge.bridge-nf-call-iptables', '0'],
+      ['net.bridge.bridge-nf-call-ip6tables', '0'],
       ['net.ipv4.conf.i0.send_redirects', '0'],
     ] as const)
       if (inside.sysctl.get(name) !== undefined) inside.sysctl.set(name, value);

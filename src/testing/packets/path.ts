@@ -26,7 +26,17 @@ import {
   runHook,
 } from './hooks.ts';
 import { admit, lowerHops } from './internet.ts';
-import { destinationOf, ETH_P_IP, ETH_P_IPV6, familyOf, newPacket, type Packet, sourceOf, u16 } from './packet.ts';
+import {
+  destinationOf,
+  ETH_P_IP,
+  ETH_P_IPV6,
+  familyOf,
+  newPacket,
+  type Packet,
+  parse,
+  sourceOf,
+  u16,
+} from './packet.ts';
 import { isHeard, type Traced, type TraceKind, tellStep } from './trace.ts';
 
 const ETH_P_ARP = 0x0806;
@@ -180,6 +190,8 @@ export class Path implements HookPath {
 
   /** Tells the sender of a packet that it cannot go on. */
   #error(packet: Packet, type: number, code: number, rest = 0): void {
+    // Where no chain has looked at it, nobody has found the transport header.
+    parse(packet);
     const answer = icmpError(packet, this.#own(packet), type, code, rest);
     if (answer !== undefined) this.#answer(packet, answer, false);
   }
