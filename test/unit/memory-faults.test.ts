@@ -90,7 +90,7 @@ describe('a request that is refused', () => {
 });
 
 describe('what is lost', () => {
-  test('of an answer is ERR_REPLIES_LOST: the request may have been carried out, and was', async () => {
+  test('of an answer rejects with ERR_REPLIES_LOST: the request may have been carried out, and was', async () => {
     const web = freshContainer();
     kernel.lose({ what: 'answer', operation: 'ipvs.addService' });
     await expect(web.ipvs.addService(SERVICE)).rejects.toMatchObject({ code: 'ERR_REPLIES_LOST' });

@@ -81,7 +81,7 @@ describe('the handles of a container of a kernel in memory', () => {
     expect(gone).toEqual([webs[2]]);
   });
 
-  test('wait for one another in a queue, and the synchronous form says ERR_BUSY meanwhile', async () => {
+  test('wait for one another in a queue, and the synchronous form throws with ERR_BUSY meanwhile', async () => {
     const web = kernelOf().container('web');
     const tx = new Transaction();
     tx.add({ table: { family: 'ip', name: 'many' } });
@@ -234,7 +234,7 @@ describe('a kernel in memory', () => {
     await expect(web.nftables.tables()).rejects.toMatchObject({ code: 'ENOBUFS', syscall: 'sendto' });
   });
 
-  test('leaves no descriptor, no watch and no subscriber behind when it is closed', async () => {
+  test('leaves nothing behind when it is closed, and its handles reject with ERR_CLOSED', async () => {
     const kernel = kernelOf();
     const web = kernel.container('web', eth0('192.168.0.50/24'));
     const log = web.nflog({ groups: [5] });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { SCENARIOS } from '../support/memory-scenarios.ts';
 
-test.each(Object.entries(SCENARIOS))('%s', async (_, run) => {
+test.each(Object.entries(SCENARIOS))('a kernel in memory shows that %s', async (_, run) => {
   await expect(run()).resolves.toBeUndefined();
 });
