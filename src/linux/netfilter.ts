@@ -18,3 +18,5 @@ export const NF_NETDEV_EGRESS = 1;
 
 export const NF_DROP = 0;
 export const NF_ACCEPT = 1;
+export const NF_STOLEN = 2;
+export const NF_QUEUE = 3;

@@ -1,5 +1,6 @@
 import { parseIPv4, parseIPv6 } from '../codec/index.ts';
 import { rangeError } from '../errors.ts';
+import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 import type { Address, Link, Namespace } from './machine/state.ts';
 
 /** A device of a container. */
@@ -10,8 +11,6 @@ export interface LinkOptions {
   readonly addresses?: readonly string[];
 }
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 const MOST_OF_NAME = 15;
 const ETHERNET_MTU = 1500;
 

@@ -1,4 +1,10 @@
-import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../linux/genetlink.ts';
+import {
+  CTRL_ATTR_FAMILY_ID,
+  CTRL_ATTR_FAMILY_NAME,
+  CTRL_CMD_GETFAMILY,
+  CTRL_CMD_NEWFAMILY,
+  GENL_ID_CTRL,
+} from '../linux/genetlink.ts';
 import { NETLINK_GENERIC } from '../linux/netlink.ts';
 import { ipvsFile } from './ipvs/files.ts';
 import * as ipvs from './ipvs/netlink.ts';
@@ -11,7 +17,6 @@ import { Attributes, Writer } from './wire/attributes.ts';
 const HEADERS = 20;
 /** The greatest number that a family may have: no real kernel has given it away, and so none takes it for one that it knows. */
 export const IPVS_ID = 1023;
-const CTRL_CMD_NEWFAMILY = 1;
 
 /** Generic netlink: the controller, and IPVS. */
 export const generic: Family = {

@@ -1,5 +1,6 @@
 import { parseIPv4, parseIPv6 } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
+import { ETH_P_IP, ETH_P_IPV6 } from '../linux/if_ether.ts';
 import { checksum, setU16, u16 } from './packets/packet.ts';
 import { bytesOfPacket, describePacket, type TestPacket } from './test-packet.ts';
 
@@ -202,8 +203,6 @@ export function icmp(options: IcmpOptions): TestPacket {
 }
 
 const ETHERNET_HEADER = 14;
-const ETH_P_IP = 0x0800;
-const ETH_P_IPV6 = 0x86dd;
 
 /**
  * Any packet, by its bytes: an IPv4 or IPv6 packet from its network header on, or an Ethernet frame with one in it, whose header is left out.

@@ -9,6 +9,7 @@ import {
   IPS_SEQ_ADJUST,
 } from '../../linux/nf_conntrack_common.ts';
 import * as Ct from '../../linux/nfnetlink_conntrack.ts';
+import { AF_INET } from '../../linux/socket.ts';
 import type { Namespace } from '../machine/state.ts';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, EPERM, ERANGE, refuse } from '../refusal.ts';
 import type { Attributes } from '../wire/attributes.ts';
@@ -19,7 +20,7 @@ import { type Range, setUp } from './nat.ts';
 import { type NamedTuple, readTuple } from './read.ts';
 import type { Adjustment, Connection, Tuple, Zone } from './state.ts';
 import { insert, makeRoom, newConnection } from './table.ts';
-import { AF_INET, findTuple, SCTP, TCP } from './tuples.ts';
+import { findTuple, SCTP, TCP } from './tuples.ts';
 
 /* What programs may set of connections (ctnetlink_create_conntrack, ctnetlink_change_conntrack). */
 

@@ -1,10 +1,11 @@
 import * as Ct from '../../linux/nfnetlink_conntrack.ts';
+import { AF_INET, AF_INET6 } from '../../linux/socket.ts';
 import { isSince, type Release } from '../machine/state.ts';
 import { EINVAL, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Attributes } from '../wire/attributes.ts';
 import { readAddresses, readProtocol, readZone } from './read.ts';
 import type { Connection, Tuple } from './state.ts';
-import { AF_INET, AF_INET6, hasPorts, ICMP, ICMPV6, isSameAddress, TCP, UDP } from './tuples.ts';
+import { hasPorts, ICMP, ICMPV6, isSameAddress, TCP, UDP } from './tuples.ts';
 
 /* Filters of dumps and flushes (ctnetlink_alloc_filter). */
 

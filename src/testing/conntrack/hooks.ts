@@ -1,9 +1,10 @@
+import { ETH_P_IPV6 } from '../../linux/if_ether.ts';
+import { NF_ACCEPT, NF_DROP } from '../../linux/netfilter.ts';
 import { IPS_CONFIRMED } from '../../linux/nf_conntrack_common.ts';
 import type { Namespace } from '../machine/state.ts';
-import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
 import { runChain } from '../packets/chain.ts';
 import { type BuiltIn, type HookPath, INPUT, natChains, OUTPUT, POSTROUTING, PREROUTING } from '../packets/hooks.ts';
-import { ETH_P_IPV6, type Packet } from '../packets/packet.ts';
+import type { Packet } from '../packets/packet.ts';
 import type { Kernel } from './kernel.ts';
 import { isDone, type Manip, setUp } from './nat.ts';
 import { translate, translateError } from './rewrite.ts';

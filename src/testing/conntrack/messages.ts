@@ -7,13 +7,14 @@ import {
   NFNLGRP_CONNTRACK_UPDATE,
 } from '../../linux/nfnetlink.ts';
 import * as Ct from '../../linux/nfnetlink_conntrack.ts';
+import { AF_INET } from '../../linux/socket.ts';
 import type { MemorySocket } from '../machine/socket.ts';
 import { isSince, type Namespace } from '../machine/state.ts';
 import { Writer } from '../wire/attributes.ts';
 import type { Kernel } from './kernel.ts';
 import { settingOf } from './settings.ts';
 import type { Connection, Tuple } from './state.ts';
-import { AF_INET, GRE, hasPorts, ICMP, ICMPV6, SCTP, TCP } from './tuples.ts';
+import { GRE, hasPorts, ICMP, ICMPV6, SCTP, TCP } from './tuples.ts';
 
 /* How ctnetlink tells connections, in dumps and in events (net/netfilter/nf_conntrack_netlink.c). */
 

@@ -1,8 +1,9 @@
 import * as Ct from '../../linux/nfnetlink_conntrack.ts';
+import { AF_INET, AF_INET6 } from '../../linux/socket.ts';
 import { EINVAL, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Attributes } from '../wire/attributes.ts';
 import { BOTH_DIRECTIONS, type Tuple, type Zone } from './state.ts';
-import { AF_INET, AF_INET6, GRE, hasPorts, ICMP, ICMPV6, isPaired } from './tuples.ts';
+import { GRE, hasPorts, ICMP, ICMPV6, isPaired } from './tuples.ts';
 
 /* Tuples and zones as programs write them (ctnetlink_parse_tuple). A filter reads only what its flags name. */
 

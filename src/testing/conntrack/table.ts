@@ -1,5 +1,6 @@
 import { NETLINK_NETFILTER } from '../../linux/netlink.ts';
 import { IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_SRC_NAT_DONE } from '../../linux/nf_conntrack_common.ts';
+import { NFT_CT_LABELS } from '../../linux/nf_tables.ts';
 import type { Namespace } from '../machine/state.ts';
 import { forget, tellExpectation } from './expectations.ts';
 import type { Kernel } from './kernel.ts';
@@ -63,7 +64,6 @@ function tellsEvents(kernel: Kernel, namespace: Namespace): boolean {
   return setting === 1 || (setting === 2 && kernel.hears(NETLINK_NETFILTER, CTNETLINK_GROUPS));
 }
 
-const NFT_CT_LABELS = 7;
 /** Labels are kept where a rule reads or writes them. */
 function usesLabels({ nfTables }: Namespace): boolean {
   return nfTables.tables.some(({ chains }) =>

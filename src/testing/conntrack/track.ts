@@ -1,4 +1,5 @@
 import { IPS_ASSURED, IPS_CONFIRMED, IPS_EXPECTED, IPS_SEEN_REPLY } from '../../linux/nf_conntrack_common.ts';
+import { AF_INET } from '../../linux/socket.ts';
 import { isSince, type Namespace } from '../machine/state.ts';
 import { checksum, familyOf, type Packet, pseudoSum, u16 } from '../packets/packet.ts';
 import { follow, takeExpected } from './expectations.ts';
@@ -10,7 +11,6 @@ import { BOTH_DIRECTIONS, type Connection, NO_ZONE, type Tracked, type Tuple, ty
 import { insert, makeRoom, newConnection, remove } from './table.ts';
 import { areValid, type Effect, trackTcp } from './tcp.ts';
 import {
-  AF_INET,
   DCCP,
   findTuple,
   GRE,

@@ -9,8 +9,6 @@ export const GRE = 47;
 export const ICMPV6 = 58;
 export const SCTP = 132;
 export const UDPLITE = 136;
-export const AF_INET = 2;
-export const AF_INET6 = 10;
 
 const WITH_PORTS = new Set([TCP, UDP, SCTP, UDPLITE]);
 export const hasPorts = (protocol: number): boolean => WITH_PORTS.has(protocol);

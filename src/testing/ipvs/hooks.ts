@@ -1,4 +1,4 @@
-import { NF_ACCEPT } from '../nf_tables/expressions/type.ts';
+import { NF_ACCEPT } from '../../linux/netfilter.ts';
 import { type BuiltIn, FORWARD, INPUT, OUTPUT } from '../packets/hooks.ts';
 import type { Packet } from '../packets/packet.ts';
 import { input, inputError } from './input.ts';

@@ -1,7 +1,6 @@
 import { ETH_P_IP } from '../../linux/if_ether.ts';
 import * as Vs from '../../linux/ip_vs.ts';
-import { NF_INET_LOCAL_OUT as OUTPUT } from '../../linux/netfilter.ts';
-import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
+import { NF_ACCEPT, NF_DROP, NF_INET_LOCAL_OUT as OUTPUT } from '../../linux/netfilter.ts';
 import { destinationOf, familyOf, type Packet, sourceOf, u16 } from '../packets/packet.ts';
 import { isLocal, isSame, masked } from './address.ts';
 import { connect, count, countConnection, end, invalidate, keyOf } from './connections.ts';

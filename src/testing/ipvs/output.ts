@@ -1,5 +1,5 @@
 import * as Vs from '../../linux/ip_vs.ts';
-import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
+import { NF_ACCEPT, NF_DROP } from '../../linux/netfilter.ts';
 import { destinationOf, type Packet, sourceOf, u16 } from '../packets/packet.ts';
 import { isSame } from './address.ts';
 import { count, keyOf } from './connections.ts';

@@ -1,16 +1,6 @@
+import { ETH_P_IP, ETH_P_IPV6 } from '../../linux/if_ether.ts';
 import { incremental } from '../conntrack/rewrite.ts';
-import {
-  checksum,
-  destinationOf,
-  ETH_P_IP,
-  ETH_P_IPV6,
-  type Packet,
-  parse,
-  pseudoSum,
-  setU16,
-  sourceOf,
-  u16,
-} from '../packets/packet.ts';
+import { checksum, destinationOf, type Packet, parse, pseudoSum, setU16, sourceOf, u16 } from '../packets/packet.ts';
 import type { End } from './state.ts';
 
 /* Changes to the bytes of packets (net/netfilter/ipvs/ip_vs_xmit.c, ip_vs_proto_tcp.c, ip_vs_core.c). */

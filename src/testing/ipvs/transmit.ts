@@ -1,9 +1,8 @@
 import { ETH_P_IP } from '../../linux/if_ether.ts';
 import * as Vs from '../../linux/ip_vs.ts';
-import { NF_INET_LOCAL_OUT as OUTPUT } from '../../linux/netfilter.ts';
+import { NF_ACCEPT, NF_DROP, NF_STOLEN, NF_INET_LOCAL_OUT as OUTPUT } from '../../linux/netfilter.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { Link, Namespace } from '../machine/state.ts';
-import { NF_ACCEPT, NF_DROP, NF_STOLEN } from '../nf_tables/expressions/type.ts';
 import { lowerHops } from '../packets/internet.ts';
 import { destinationOf, type Packet, sourceOf } from '../packets/packet.ts';
 import { isLocal } from './address.ts';

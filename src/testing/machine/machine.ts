@@ -1,5 +1,12 @@
 import { UnsupportedError } from '../../errors.ts';
-import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NLM_F_ACK, NLM_F_REQUEST } from '../../linux/netlink.ts';
+import {
+  NETLINK_GENERIC,
+  NETLINK_NETFILTER,
+  NETLINK_ROUTE,
+  NLM_F_ACK,
+  NLM_F_REQUEST,
+  NLMSG_MIN_TYPE,
+} from '../../linux/netlink.ts';
 import { ENOPROTOOPT, EPROTONOSUPPORT, Refusal, refuse } from '../refusal.ts';
 import { Faults, type Occasion, type RequestKind } from './faults.ts';
 import { acknowledgement, type Request, requestsOf } from './netlink.ts';
@@ -8,7 +15,6 @@ import { MemorySocket } from './socket.ts';
 import { type MachineState, type Namespace, newNamespace, type Release } from './state.ts';
 
 /** Types below this are netlink's own. */
-const NLMSG_MIN_TYPE = 0x10;
 /** 2026-01-01, in milliseconds. */
 const WALL_CLOCK_AT_BOOT = 1_767_225_600_000n;
 const FIRST_PORT = 4096;

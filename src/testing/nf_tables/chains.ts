@@ -1,3 +1,4 @@
+import { IFNAMSIZ } from '../../linux/if.ts';
 import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
@@ -82,7 +83,6 @@ function readDevices(work: Work, inside: Attributes): string[] {
 const AWAITED = [6, 16] as const;
 /** NFT_NETDEVICE_MAX */
 const MAX_DEVICES = 256;
-const IFNAMSIZ = 16;
 
 /** All devices whose names begin alike. */
 const PREFIXES = [6, 18] as const;

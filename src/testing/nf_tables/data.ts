@@ -1,3 +1,4 @@
+import { NF_ACCEPT, NF_DROP } from '../../linux/netfilter.ts';
 import {
   NFT_BREAK,
   NFT_CONTINUE,
@@ -17,8 +18,6 @@ import { DATA, VERDICT } from './policies.ts';
 import { parsed, parsedInside } from './policy.ts';
 import type { Chain, Table, Verdict } from './state.ts';
 
-const NF_DROP = 0;
-const NF_ACCEPT = 1;
 const PLAIN = new Set([NF_DROP, NF_ACCEPT, NFT_CONTINUE, NFT_BREAK, NFT_RETURN]);
 
 interface Wanted {

@@ -1,4 +1,4 @@
-import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from '../../linux/netlink.ts';
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_MIN_TYPE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import {
   NFNL_BATCH_GENID,
@@ -23,7 +23,6 @@ import { validate } from './validate.ts';
 
 /** nlmsghdr and nfgenmsg. */
 const HEADERS = 20;
-const NLMSG_MIN_TYPE = 0x10;
 /** An acknowledgement of the beginning and the end of a batch. */
 const ACKED_END = [6, 10] as const;
 /** An extended acknowledgement where attributes of a batch break their policy. */

@@ -1,4 +1,5 @@
-import { checksum, destinationOf, ETH_P_IP, type Packet, pseudoSum, setU16, sourceOf, u16 } from './packet.ts';
+import { ETH_P_IP } from '../../linux/if_ether.ts';
+import { checksum, destinationOf, type Packet, pseudoSum, setU16, sourceOf, u16 } from './packet.ts';
 
 /* The packets with which the kernel answers: ICMP errors and TCP resets. What it makes up, such as the number of a packet, is 0 here. */
 

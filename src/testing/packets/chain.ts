@@ -1,16 +1,8 @@
+import { NF_ACCEPT, NF_DROP, NF_QUEUE, NF_STOLEN } from '../../linux/netfilter.ts';
 import { NFT_BREAK, NFT_CONTINUE, NFT_GOTO, NFT_JUMP, NFT_RETURN } from '../../linux/nf_tables.ts';
 import type { Namespace } from '../machine/state.ts';
 import { EXPRESSIONS } from '../nf_tables/expressions/index.ts';
-import {
-  type Engine,
-  type HookPoint,
-  NF_ACCEPT,
-  NF_DROP,
-  NF_QUEUE,
-  NF_STOLEN,
-  type PacketPath,
-  type Run,
-} from '../nf_tables/expressions/type.ts';
+import type { Engine, HookPoint, PacketPath, Run } from '../nf_tables/expressions/type.ts';
 import type { Chain, Rule, Verdict } from '../nf_tables/state.ts';
 import { type Packet, parse } from './packet.ts';
 import type { Traced, TraceKind } from './trace.ts';

@@ -1,11 +1,12 @@
+import { ETH_P_IP, ETH_P_IPV6 } from '../../linux/if_ether.ts';
+import { NF_ACCEPT, NF_DROP } from '../../linux/netfilter.ts';
 import { NFT_TABLE_F_DORMANT } from '../../linux/nf_tables.ts';
 import type { Kernel } from '../conntrack/kernel.ts';
 import type { Context } from '../ipvs/transmit.ts';
 import type { Link, Namespace } from '../machine/state.ts';
-import { NF_ACCEPT, NF_DROP } from '../nf_tables/expressions/type.ts';
 import type { Chain, NfTables } from '../nf_tables/state.ts';
 import { type ChainPath, runChain } from './chain.ts';
-import { ETH_P_IP, ETH_P_IPV6, isWhole, type Packet, parse } from './packet.ts';
+import { isWhole, type Packet, parse } from './packet.ts';
 
 export const PREROUTING = 0;
 export const INPUT = 1;

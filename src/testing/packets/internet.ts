@@ -1,6 +1,7 @@
+import { ETH_P_IP } from '../../linux/if_ether.ts';
 import { incremental } from '../conntrack/rewrite.ts';
 import type { Engine } from '../nf_tables/expressions/type.ts';
-import { checksum, ETH_P_IP, type Packet, setU16, u16 } from './packet.ts';
+import { checksum, type Packet, setU16, u16 } from './packet.ts';
 
 /* What IPv4 and IPv6 do with a packet besides the hooks: the checks before them, and the count of hops. */
 

@@ -1,3 +1,4 @@
+import { ETH_P_IP, ETH_P_IPV6 } from '../../linux/if_ether.ts';
 import type { Tracked, Zone } from '../conntrack/state.ts';
 import type { Link } from '../machine/state.ts';
 
@@ -37,8 +38,6 @@ export interface Packet {
   balanced?: boolean;
 }
 
-export const ETH_P_IP = 0x0800;
-export const ETH_P_IPV6 = 0x86dd;
 /** Extension headers of IPv6 behind which the search for the transport header goes on: hop by hop, routing, fragment, destination options. */
 const EXTENSIONS = new Set([0, 43, 44, 60]);
 const FRAGMENT = 44;

@@ -1,11 +1,15 @@
 import { formatIPv4, formatIPv6 } from '../../codec/address.ts';
+import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6 } from '../../linux/if_ether.ts';
+import { PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST } from '../../linux/if_packet.ts';
+import { NF_ACCEPT, NF_DROP, NF_QUEUE, NFPROTO_ARP } from '../../linux/netfilter.ts';
+import { AF_INET } from '../../linux/socket.ts';
 import { connectionHooks } from '../conntrack/hooks.ts';
 import { ipvsHooks } from '../ipvs/hooks.ts';
 import type { Context, Forwarded } from '../ipvs/transmit.ts';
 import type { Machine } from '../machine/machine.ts';
 import { isSince, type Link, type Namespace } from '../machine/state.ts';
 import { engineOf } from '../nf_tables/engine.ts';
-import { type Engine, NF_ACCEPT, NF_DROP, NF_QUEUE, type Outcome, type Run } from '../nf_tables/expressions/type.ts';
+import type { Engine, Outcome, Run } from '../nf_tables/expressions/type.ts';
 import type { Chain, Expression, Rule, Verdict } from '../nf_tables/state.ts';
 import { log } from '../nflog/log.ts';
 import { ownAddress, route, sourceTowards, typeOfAddress } from '../routes.ts';
@@ -26,31 +30,14 @@ import {
   runHook,
 } from './hooks.ts';
 import { admit, lowerHops } from './internet.ts';
-import {
-  destinationOf,
-  ETH_P_IP,
-  ETH_P_IPV6,
-  familyOf,
-  newPacket,
-  type Packet,
-  parse,
-  sourceOf,
-  u16,
-} from './packet.ts';
+import { destinationOf, familyOf, newPacket, type Packet, parse, sourceOf, u16 } from './packet.ts';
 import { isHeard, type Traced, type TraceKind, tellStep } from './trace.ts';
 
-const ETH_P_ARP = 0x0806;
 const ETHERNET = 14;
 const VLAN_TAGS: ReadonlySet<number> = new Set([0x8100, 0x88a8]);
-const NFPROTO_ARP = 3;
-const AF_INET = 2;
 const MULTICAST_BIT = 1;
 const WITHOUT_DCCP = [6, 17] as const;
 /** pkt_type */
-const PACKET_HOST = 0;
-const PACKET_BROADCAST = 1;
-const PACKET_MULTICAST = 2;
-const PACKET_OTHERHOST = 3;
 
 /** A packet that comes: its bytes from the network header on. */
 export interface Arriving {

@@ -1,3 +1,4 @@
+import { ARPHRD_ETHER, ARPHRD_LOOPBACK } from '../../linux/if_arp.ts';
 import { NETLINK_NETFILTER } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { NFNLGRP_NFTRACE } from '../../linux/nfnetlink.ts';
@@ -14,8 +15,6 @@ import type { Packet } from './packet.ts';
 const LINK = 20;
 const NETWORK = 40;
 const TRANSPORT = 20;
-const ARPHRD_ETHER = 1;
-const ARPHRD_LOOPBACK = 772;
 /** From here on an implicit and an explicit return are told as rules: the mask of a verdict has changed. */
 const RETURNS_AS_RULES = [6, 6] as const;
 const CONNECTIONS = [6, 16] as const;

@@ -1,5 +1,6 @@
 import * as If from '../../linux/if.ts';
 import * as Ifa from '../../linux/if_addr.ts';
+import { ARPHRD_ETHER, ARPHRD_LOOPBACK } from '../../linux/if_arp.ts';
 import * as Link from '../../linux/if_link.ts';
 import {
   NETLINK_ROUTE,
@@ -10,6 +11,7 @@ import {
   NLM_F_REPLACE,
 } from '../../linux/netlink.ts';
 import * as Rt from '../../linux/rtnetlink.ts';
+import { AF_INET, AF_INET6 } from '../../linux/socket.ts';
 import type { Family, Machine } from '../machine/machine.ts';
 import { packed, type Request } from '../machine/netlink.ts';
 import type { MemorySocket } from '../machine/socket.ts';
@@ -24,10 +26,6 @@ const HEADER = 16;
 const IFINFO = 16;
 const IFADDR = 8;
 const RTMSG = 12;
-const AF_INET = 2;
-const AF_INET6 = 10;
-const ARPHRD_ETHER = 1;
-const ARPHRD_LOOPBACK = 772;
 const OPER_UP = 6;
 const OPER_DOWN = 2;
 

@@ -1,14 +1,14 @@
+import { ETH_P_IP, ETH_P_IPV6 } from '../../../linux/if_ether.ts';
+import { NF_DROP, NF_QUEUE, NF_STOLEN } from '../../../linux/netfilter.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
-import { ETH_P_IP, ETH_P_IPV6 } from '../../packets/packet.ts';
+import { AF_INET, AF_INET6 } from '../../../linux/socket.ts';
 import { EINVAL, EOPNOTSUPP, ERANGE, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
 import { needed, neededU32, source } from '../context.ts';
 import type { Value } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
-import { type ExpressionType, NF_DROP, NF_QUEUE, NF_STOLEN, registerBytes } from './type.ts';
+import { type ExpressionType, registerBytes } from './type.ts';
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 const INET = 1;
 const NETDEV = 5;
 const PREROUTING = 0;

@@ -1,5 +1,6 @@
 import { IPS_CONFIRMED } from '../../../linux/nf_conntrack_common.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
+import { AF_INET, AF_INET6 } from '../../../linux/socket.ts';
 import { EVENT } from '../../conntrack/messages.ts';
 import type { Connection, Tracked } from '../../conntrack/state.ts';
 import type { Packet } from '../../packets/packet.ts';
@@ -55,8 +56,6 @@ const CT_WRITABLE: Record<number, number> = {
   [Nft.NFT_CT_ZONE]: 2,
   [Nft.NFT_CT_EVENTMASK]: 4,
 };
-const AF_INET = 2;
-const AF_INET6 = 10;
 
 export const ct: ExpressionType = {
   read(attributes, context) {

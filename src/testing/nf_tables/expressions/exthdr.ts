@@ -1,21 +1,14 @@
+import { ETH_P_IP, ETH_P_IPV6 } from '../../../linux/if_ether.ts';
+import { NF_DROP } from '../../../linux/netfilter.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
 import { isSince } from '../../machine/state.ts';
 import { checksumWith } from '../../packets/checksums.ts';
-import { ETH_P_IP, ETH_P_IPV6, type Packet, setU16, u16 } from '../../packets/packet.ts';
+import { type Packet, setU16, u16 } from '../../packets/packet.ts';
 import { EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
 import { limited, needed, neededU32, source, target } from '../context.ts';
 import type { Expression } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
-import {
-  type ExpressionType,
-  NF_DROP,
-  numberOf,
-  type Outcome,
-  type Run,
-  registerBytes,
-  store,
-  storeNumber,
-} from './type.ts';
+import { type ExpressionType, numberOf, type Outcome, type Run, registerBytes, store, storeNumber } from './type.ts';
 
 const U8_MAX = 255;
 const TCP = 6;

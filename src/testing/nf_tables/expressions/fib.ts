@@ -1,3 +1,4 @@
+import { IFNAMSIZ } from '../../../linux/if.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
 import { destinationOf, sourceOf } from '../../packets/packet.ts';
 import { EINVAL, refuse } from '../../refusal.ts';
@@ -13,7 +14,6 @@ const INPUT = 1;
 const FORWARD = 2;
 const OUTPUT = 3;
 const POSTROUTING = 4;
-const IFNAMSIZ = 16;
 const NETDEV = 5;
 
 const FIB: readonly Row[] = [

@@ -1,6 +1,8 @@
+import { ETH_P_IP } from '../../../linux/if_ether.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
+import { AF_INET6 } from '../../../linux/socket.ts';
 import { jhash } from '../../hash.ts';
-import { destinationOf, ETH_P_IP, type Packet } from '../../packets/packet.ts';
+import { destinationOf, type Packet } from '../../packets/packet.ts';
 import { EINVAL, EOPNOTSUPP, EOVERFLOW, ERANGE, refuse } from '../../refusal.ts';
 import { nextHop } from '../../routes.ts';
 import { limited, needed, neededU32, source, target } from '../context.ts';
@@ -212,7 +214,6 @@ const OSF: readonly Row[] = [
   ['flags', Nft.NFTA_OSF_FLAGS, 'u32'],
 ];
 
-const AF_INET6 = 10;
 const osf: ExpressionType = {
   read(attributes, context) {
     const to = neededU32(attributes, Nft.NFTA_OSF_DREG);

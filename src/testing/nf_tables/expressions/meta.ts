@@ -1,3 +1,6 @@
+import { IFNAMSIZ } from '../../../linux/if.ts';
+import { ARPHRD_ETHER, ARPHRD_LOOPBACK } from '../../../linux/if_arp.ts';
+import { NFPROTO_BRIDGE, NFPROTO_NETDEV } from '../../../linux/netfilter.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
 import { hasModule, isSince } from '../../machine/state.ts';
 import type { Packet } from '../../packets/packet.ts';
@@ -6,9 +9,6 @@ import { neededU32, type RuleContext, source, target } from '../context.ts';
 import { given, type Row, writeRows } from './rows.ts';
 import { type ExpressionType, numberOf, type Run, registerBytes, store, storeNumber } from './type.ts';
 
-const IFNAMSIZ = 16;
-const NFPROTO_NETDEV = 5;
-const NFPROTO_BRIDGE = 7;
 /** The module that knows the keys of bridges. */
 const OF_BRIDGES = 'nft_meta_bridge';
 
@@ -33,8 +33,6 @@ export const u64 = (value: bigint): Uint8Array => {
   new DataView(bytes.buffer).setBigUint64(0, value, true);
   return bytes;
 };
-const ARPHRD_ETHER = 1;
-const ARPHRD_LOOPBACK = 772;
 const SECONDS_A_DAY = 86_400n;
 const NANOSECONDS = 1_000_000_000n;
 

@@ -1,4 +1,6 @@
+import { NF_ACCEPT, NF_DROP } from '../../../linux/netfilter.ts';
 import * as Nft from '../../../linux/nf_tables.ts';
+import { AF_INET, AF_INET6 } from '../../../linux/socket.ts';
 import { type Manip, type Range, setUp } from '../../conntrack/nat.ts';
 import { destinationOf, sourceOf } from '../../packets/packet.ts';
 import { EAFNOSUPPORT, EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
@@ -7,10 +9,8 @@ import type { Attributes } from '../../wire/attributes.ts';
 import { neededU32, type RuleContext, source } from '../context.ts';
 import type { Expression } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
-import { type ExpressionType, NF_ACCEPT, NF_DROP, numberOf, type Outcome, type Reached, type Run } from './type.ts';
+import { type ExpressionType, numberOf, type Outcome, type Reached, type Run } from './type.ts';
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 const INET = 1;
 const PREROUTING = 0;
 const INPUT = 1;

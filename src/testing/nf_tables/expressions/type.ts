@@ -35,11 +35,6 @@ export interface PacketPath {
   redirect(device: number): void;
 }
 
-export const NF_DROP = 0;
-export const NF_ACCEPT = 1;
-export const NF_STOLEN = 2;
-export const NF_QUEUE = 3;
-
 /** A packet in a chain. */
 export interface Run {
   readonly engine: Engine;

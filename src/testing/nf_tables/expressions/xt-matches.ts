@@ -1,4 +1,5 @@
-import { destinationOf, ETH_P_IP, type Packet, sourceOf, u16 } from '../../packets/packet.ts';
+import { ETH_P_IP } from '../../../linux/if_ether.ts';
+import { destinationOf, type Packet, sourceOf, u16 } from '../../packets/packet.ts';
 import { RTN, typeOfAddress } from '../../routes.ts';
 import { compare, type Run } from './type.ts';
 

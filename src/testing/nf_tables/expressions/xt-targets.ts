@@ -1,5 +1,6 @@
+import { ETH_P_IP } from '../../../linux/if_ether.ts';
 import { checksumWith } from '../../packets/checksums.ts';
-import { ETH_P_IP, type Packet, setU16, u16 } from '../../packets/packet.ts';
+import { type Packet, setU16, u16 } from '../../packets/packet.ts';
 import type { Outcome, Run } from './type.ts';
 import { serviceOf } from './xt-matches.ts';
 

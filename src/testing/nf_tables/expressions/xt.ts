@@ -1,7 +1,8 @@
+import { NF_DROP } from '../../../linux/netfilter.ts';
 import { EINVAL, refuse } from '../../refusal.ts';
 import { needed } from '../context.ts';
 import type { Expression } from '../state.ts';
-import { bytesOf, type ExpressionType, NF_DROP } from './type.ts';
+import { bytesOf, type ExpressionType } from './type.ts';
 import { XT_MATCHES } from './xt-matches.ts';
 import { XT_TARGETS } from './xt-targets.ts';
 
