@@ -28,6 +28,7 @@ export const PARTS = {
   'nftables.shapes': 'what elements are like, by the names of the types of key and value, at most 256',
   'nftables.handles': "where replies have the kernel's numbers of objects, by the kind of reply",
   'nftables.rules': 'the templates of rules, by the shapes of their statements',
+  'testing.hooks': 'the hooks of each kernel in memory in their order, until its rules change',
   'testing.numbers': 'the last numbers of namespaces and descriptors that kernels in memory have given away',
   'nftables.encoder': 'the rule that was written last, from which the next one is copied where they agree',
   'nftables.repeated': 'the messages of the last eight tables and chains that were made',

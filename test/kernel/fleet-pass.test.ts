@@ -64,7 +64,7 @@ kernelSuite('containers without tables of ours', () => {
     await close();
   });
 
-  it('are told from those that have some, or another generation, by the kernel', async () => {
+  it('are told from those that have some, or another generation, by the kernel, and a foreign table is rejected with ERR_FOREIGN_TABLE', async () => {
     const [fleet, containers, close] = many(8);
     const [, , moved, foreign, programmed, redirected, fresh] = containers;
     const place = { family: 'inet', name: 'netsteer-redirects' } as const;

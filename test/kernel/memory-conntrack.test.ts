@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { NetNs } from 'netsteer';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL } from '../../src/linux/netlink.ts';
-import { MemoryKernel } from '../../src/testing/memory-kernel.ts';
+import { MemoryKernel } from '../../src/testing/index.ts';
 import { ConnectionSide } from '../support/connection-side.ts';
 import { attribute, be16, be32, bytes, le32, nest, type Part, shown, text } from '../support/two-kernels.ts';
 import { isLong } from '../support/where.ts';

@@ -14,24 +14,14 @@ export function checksumWith(sum: number, old: Uint8Array, bytes: Uint8Array): n
 }
 
 const CASTAGNOLI = 0x82f63b78;
-let table: Uint32Array | undefined;
-
-function tableOfBytes(): Uint32Array {
-  table ??= Uint32Array.from({ length: 256 }, (_, byte) => {
-    let value = byte;
-    for (let bit = 0; bit < 8; bit++) value = (value >>> 1) ^ (value & 1 ? CASTAGNOLI : 0);
-    return value >>> 0;
-  });
-  return table;
-}
 
 /** CRC32c of an SCTP packet: its own field counts as 0. It is written the lower byte first. */
 export function sctpChecksum(bytes: Uint8Array, start: number): number {
   let sum = 0xffff_ffff;
-  const known = tableOfBytes();
   for (let at = start; at < bytes.length; at++) {
     const byte = at >= start + 8 && at < start + 12 ? 0 : bytes[at]!;
-    sum = (sum >>> 8) ^ known[(sum ^ byte) & 0xff]!;
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? CASTAGNOLI : 0);
   }
   return ~sum >>> 0;
 }

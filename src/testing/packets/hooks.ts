@@ -1,6 +1,7 @@
 import { ETH_P_IP, ETH_P_IPV6 } from '../../linux/if_ether.ts';
 import { NF_ACCEPT, NF_DROP } from '../../linux/netfilter.ts';
 import { NFT_TABLE_F_DORMANT } from '../../linux/nf_tables.ts';
+import { ofThread } from '../../thread.ts';
 import type { Kernel } from '../conntrack/kernel.ts';
 import type { Context } from '../ipvs/transmit.ts';
 import type { Link, Namespace } from '../machine/state.ts';
@@ -51,13 +52,13 @@ interface Registered {
   readonly lists: Map<string, readonly Entry[]>;
   readonly nat: Map<string, readonly Chain[]>;
 }
-const registered = new WeakMap<NfTables, Registered>();
+const thread = ofThread('testing.hooks', { registered: new WeakMap<NfTables, Registered>() });
 
 function registeredOf({ nfTables }: Namespace): Registered {
-  const known = registered.get(nfTables);
+  const known = thread.registered.get(nfTables);
   if (known?.generation === nfTables.generation) return known;
   const made = { generation: nfTables.generation, lists: new Map(), nat: new Map() };
-  registered.set(nfTables, made);
+  thread.registered.set(nfTables, made);
   return made;
 }
 
