@@ -3,7 +3,7 @@ import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
 import { E2BIG, EEXIST, EFBIG, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
-import { type Attribute, type Attributes, textOf, type Writer } from '../wire/attributes.ts';
+import { type Attribute, type Attributes, textOf, type Writer, wholeTextOf } from '../wire/attributes.ts';
 import type { Work } from './context.ts';
 import { COUNTERS, HOOK } from './policies.ts';
 import { parsed } from './policy.ts';
@@ -48,7 +48,7 @@ const STRICT = [6, 2] as const;
 function readHook(work: Work, table: Table, attributes: Attributes, existing: Base | undefined): Hook {
   const inside = parsed(attributes, Nft.NFTA_CHAIN_HOOK, HOOK)!;
   const typeAttribute = attributes.get(Nft.NFTA_CHAIN_TYPE);
-  const type = typeAttribute === undefined ? (existing?.type ?? 'filter') : textOf(typeAttribute.bytes);
+  const type = typeAttribute === undefined ? (existing?.type ?? 'filter') : wholeTextOf(typeAttribute.bytes);
   const isStrict = isSince(work.engine.release, STRICT);
   const hook = inside.u32be(Nft.NFTA_HOOK_HOOKNUM) ?? existing?.hook;
   const given = inside.u32be(Nft.NFTA_HOOK_PRIORITY);
