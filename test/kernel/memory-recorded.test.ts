@@ -7,6 +7,7 @@ import { type Case, comparable, nameOf, prepared } from '../conformance/kernel.t
 import { Place } from '../conformance/place.ts';
 import { KernelSide } from '../support/nf_tables/kernel-side.ts';
 import { knownModules } from '../support/nf_tables/known-modules.ts';
+import { patience } from '../support/wait.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 /* Recorded batches of nft and iptables, sent to this kernel and to one in memory: the same refusals, errno and offset, and the same ruleset. */
@@ -35,7 +36,7 @@ kernelSuite('a kernel in memory', () => {
 
   test.runIf(corpusExists() && where === 'host')(
     'takes and refuses recorded batches as this kernel does',
-    { timeout: 1_800_000 },
+    { timeout: patience(1_800_000) },
     () => {
       const wrong: string[] = [];
       for (const file of filesLike(/-(rules|rulesets|scripts)\.jsonl\.gz$|^iptables-files/)) {

@@ -7,6 +7,7 @@ import { KernelSide } from '../support/nf_tables/kernel-side.ts';
 import { knownModules } from '../support/nf_tables/known-modules.ts';
 import { conversation, difference, operationsOf } from '../support/nf_tables/side-by-side.ts';
 import { type Step, step } from '../support/nf_tables/transactions.ts';
+import { patience } from '../support/wait.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 /** NETSTEER_SEED finds others. */
@@ -18,7 +19,7 @@ const CONVERSATIONS = Math.ceil(OPERATIONS / 15);
 kernelSuite('nf_tables of a kernel in memory', () => {
   test.runIf(where === 'host')(
     'answers random transactions, tells and has what this kernel does',
-    { timeout: 3_600_000 },
+    { timeout: patience(3_600_000) },
     async () => {
       const probe = new KernelSide(NetNs.create());
       const modules = knownModules(probe);
