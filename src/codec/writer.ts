@@ -21,6 +21,7 @@ export class Writer {
   length = 0;
 
   /**
+   * A writer with nothing written yet.
    * @param capacity bytes that can be written before the buffer grows
    * @param bytes the first buffer, if it is not a new one
    */

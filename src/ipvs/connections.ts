@@ -107,7 +107,7 @@ async function readPage(file: OpenFile, signal: AbortSignal | undefined): Promis
   const page = await file.read(READ_BYTES);
   throwIfAborted(signal);
   // Bytes, not UTF-8: the data of an engine comes from a client.
-  return page.toString('latin1');
+  return Buffer.from(page.buffer, page.byteOffset, page.length).toString('latin1');
 }
 
 /** The connections in a text that comes in parts. */

@@ -16,7 +16,7 @@ export interface NamespaceFiles {
 
 export interface OpenFile {
   /** The next part, of at most so many bytes; empty at the end. */
-  read(bytes: number): Promise<Buffer>;
+  read(bytes: number): Promise<Uint8Array>;
   close(): void;
 }
 

@@ -36,7 +36,7 @@ export function attribute(type: number, value: Uint8Array | readonly number[]): 
 export const nest = (type: number, ...parts: readonly (Part | undefined)[]): Part =>
   attribute(0x8000 | type, bytes(...parts.filter(part => part !== undefined)));
 
-export interface RawMessage {
+interface RawMessage {
   readonly type: number;
   readonly flags: number;
   readonly header: readonly Part[];

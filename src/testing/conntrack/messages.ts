@@ -33,8 +33,6 @@ export const EVENT = {
   synproxy: 2048,
 } as const;
 
-export const GROUPS = [NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY] as const;
-
 /** Who has asked for a change, and whether it wants to be told (NLM_F_ECHO). */
 export interface Author {
   readonly socket: MemorySocket;

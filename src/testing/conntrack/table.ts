@@ -131,13 +131,3 @@ export function makeRoom(kernel: Kernel, namespace: Namespace): boolean {
   conntrack.statistics.drop++;
   return false;
 }
-
-/** Connections that are masqueraded behind a device end when it goes down or loses the address. */
-export function endMasqueraded(kernel: Kernel, namespace: Namespace, device: number, address?: Uint8Array): void {
-  for (const connection of [...namespace.conntrack.connections]) {
-    if (connection.masquerade !== device || (connection.status & IPS_SRC_NAT_DONE) === 0) continue;
-    const { destination } = connection.reply;
-    if (address === undefined || destination.every((byte, i) => byte === address[i]))
-      remove(kernel, namespace, connection);
-  }
-}

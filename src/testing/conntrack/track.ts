@@ -271,8 +271,3 @@ export function confirm(kernel: Kernel, namespace: Namespace, { connection }: Tr
   tell(kernel, namespace, connection, events);
   return true;
 }
-
-export const zoneOf = (id: number, direction: number | undefined): Zone => ({
-  id,
-  directions: direction === undefined ? BOTH_DIRECTIONS : 1 << direction,
-});

@@ -116,8 +116,8 @@ export class MemoryCalls implements Ffi {
     const failed = this.#machine.faultOf('sendto', socket.namespace);
     if (failed !== 0) return failed;
     if (length > socket.sendBuffer - SEND_OVERHEAD) return EMSGSIZE;
-    // The kernel has a copy of its own.
-    this.#machine.request(socket, bytes.slice(0, length));
+    // The kernel has a copy of its own; of a Buffer, slice() would share the bytes.
+    this.#machine.request(socket, new Uint8Array(bytes.subarray(0, length)));
     return length;
   }
   sendParts(fd: number, parts: readonly Uint8Array[]): number {

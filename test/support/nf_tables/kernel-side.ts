@@ -16,7 +16,7 @@ const ERROR = 2;
 const DONE = 3;
 const ROOM = 1 << 18;
 
-export interface SideOptions {
+interface SideOptions {
   /** Attributes of sets that this kernel tells and the other does not. */
   readonly withoutSetAttributes?: readonly number[];
 }

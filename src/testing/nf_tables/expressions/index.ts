@@ -82,10 +82,6 @@ const BRIDGE = 7;
 /** In tables of bridges they are modules of their own. */
 export const OF_BRIDGES: Readonly<Record<string, string>> = { reject: 'nft_reject_bridge' };
 
-export const EXPRESSION_MODULES: readonly string[] = [
-  ...new Set([...Object.values(MODULES), ...Object.values(OF_BRIDGES)]),
-];
-
 /** Whether the kernel has a kind of expression for tables of a family. */
 function isKnown(name: string, family: number, release: Release): boolean {
   if (!EXPRESSIONS.has(name) || FAMILIES[name]?.includes(family) === false) return false;

@@ -172,15 +172,16 @@ export const connlimit: Stateful = {
   },
   write: ({ count, flags }) => ({ count: count!, ...(flags === 0 ? {} : { flags: flags! }) }),
   /** The state is the list: a connection's tuple as its key (nft_connlimit_eval). Those that have ended leave it at the next look. */
-  take({ count, flags }, state, { namespace, packet: { tracked } }) {
-    const own = tracked && tupleKey(tracked.connection, tracked.connection.original, 0);
+  take({ count, flags }, state, { namespace, engine, packet: { tracked } }) {
+    if (tracked === undefined) return engine.notModelled('ct count of packets that are not tracked');
+    const own = tupleKey(tracked.connection, tracked.connection.original, 0);
     for (const key of Object.keys(state)) {
       const known = namespace.conntrack.tuples.get(key)?.connection;
       const isOver = known === undefined ? key !== own : known.protocol === TCP && known.tcp.state >= TIME_WAIT;
       if (isOver) delete state[key];
     }
-    const isSettled = tracked !== undefined && (tracked.connection.status & SETTLED) === SETTLED;
-    if (own !== undefined && !isSettled) state[own] = 1n;
+    const isSettled = (tracked.connection.status & SETTLED) === SETTLED;
+    if (!isSettled) state[own] = 1n;
     const over = Object.keys(state).length > (count as number);
     return over === (((flags as number) & Nft.NFT_CONNLIMIT_F_INV) !== 0);
   },
