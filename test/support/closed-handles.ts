@@ -348,7 +348,8 @@ const netns: HandleTable = {
     pin: handle => handle.pin(`closed-${process.pid}`),
     unpin: handle => handle.unpin(),
   },
-  states: ['equals', 'device', 'inode', 'netsteer.NetNs'],
+  // How it is reached (`access`) tells its descriptor, and fails as `descriptor` does.
+  states: ['equals', 'device', 'inode', 'access', 'netsteer.NetNs'],
   parts: { sysctl },
 };
 
@@ -489,6 +490,8 @@ class Transport extends syncAndAsync(TransportOperations) {}
 const names = (...operations: string[]): Record<string, Verb> =>
   Object.fromEntries(operations.map(name => [name, (handle: Record<string, () => unknown>) => handle[name]!()]));
 const OF_EXCHANGE = ['request', 'get', 'dump', 'transact', 'send', 'abandon'];
+/** Steps of these operations that other rooms of the library take, too: they end inside of an operation. */
+const STEPS = ['answers', 'budget', 'sendingBudget', 'staysHere', 'take', 'transactNow'];
 const OF_FAMILY = ['id', 'request', 'get', 'dump', 'dumpMessages', 'pipeline', 'stream'];
 
 const transport: HandleTable = {
@@ -507,7 +510,7 @@ const transport: HandleTable = {
 
 /** Exported classes whose operations run in a handle: `Transport` has each of them, under these names. */
 export const MACHINERY: Readonly<Record<string, readonly string[]>> = {
-  Exchange: OF_EXCHANGE,
+  Exchange: [...OF_EXCHANGE, ...STEPS],
   GenericFamily: OF_FAMILY,
 };
 
