@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Container, Links, NetNs, type Redirect, StateError } from 'netsteer';
-import { ip, Transaction, tcp } from 'netsteer/nftables';
+import { ip, meta, Transaction, tcp, th } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
 import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { kernelSuite } from '../support/where.ts';
@@ -241,6 +241,16 @@ kernelSuite('log rules of a container', () => {
     expect(await logging.list()).toEqual([{ group: 7, hook: 'forward' }, rules[1]]);
     await logging.release();
     expect(await logging.list()).toEqual([]);
+  });
+
+  it('are removed as they are listed, although the list says the same in other statements', async () => {
+    const { logging } = make().container;
+    const given = { group: 5, match: [meta.l4proto.eq('tcp'), th.dport.eq(80)] };
+    await logging.set([given, { group: 6 }]);
+    const [listed] = await logging.list();
+    expect(listed).not.toEqual(given);
+    await logging.remove([listed!]);
+    expect(await logging.list()).toEqual([{ group: 6 }]);
   });
 
   it('change nothing when the state is right already', async () => {

@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type Exchange, type Operation, syncAndAsync } from '../../netlink/index.ts';
 import { NftablesOperations } from '../../nftables/nftables-operations.ts';
 import { checkForce, type ForceOptions, retryWhileMoved } from '../owned/table.ts';
 import { type LogDrift, type LogRule, LogSet } from './set.ts';
-import { LogTable } from './table.ts';
+import { LogTable, type PresentLog } from './table.ts';
 
 export type { LogDrift, LogRule } from './set.ts';
 
@@ -67,9 +68,9 @@ export class LoggingOperations {
   }
 
   /**
-   * Removes the rules that are equal to these, if they are there.
+   * Removes the rules that are equal to these, as they were given or as `list` gives them, if they are there.
    * @throws as `set`
-   * @param rules the rules, as they were given
+   * @param rules the rules, as they were given or listed
    * @param options `force` and `signal`
    * @example
    * await web1.logging.remove([{ group: 6, prefix: 'web1 out ', hook: 'output' }]);
@@ -78,9 +79,12 @@ export class LoggingOperations {
     checkForce(options);
     const names = new Set<string | undefined>(wantedOf(rules).wanted.map(({ name }) => name));
     const table = this.#table;
+    // The kernel keeps no rule as it was given: a list has the statements that its expressions stand for.
+    const isNamed = ({ name, rule }: PresentLog) =>
+      names.has(name) || rules.some(each => isDeepStrictEqual(each, rule));
     yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
-      if (found !== undefined) yield* table.change(found, ({ name }) => !names.has(name), []);
+      if (found !== undefined) yield* table.change(found, present => !isNamed(present), []);
     });
   }
 
