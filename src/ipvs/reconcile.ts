@@ -166,7 +166,8 @@ export function* reconciling(desired: readonly VirtualServer[], options: Reconci
       const count = counts[tracked.indexOf(each)];
       drained.push({ key, destinationKey, connections, ...(count !== undefined && { ended: count }) });
     }
-    progress('draining', planned.length, waiting);
+    // A timer may come a moment early: then nothing was looked at.
+    if (due.length > 0) progress('draining', planned.length, waiting);
     const next = Math.min(...waiting.map(each => each.next));
     if (waiting.length > 0) yield { waitMs: Math.max(0, next - performance.now()) };
   }
