@@ -49,6 +49,8 @@ function ours(packets: readonly string[]): string[] {
   return packets.filter(each => {
     const isV4 = each[0] === '4';
     if (!isV4 && each[0] !== '6') return false;
+    // IGMP: reports of groups, of sync daemons as well.
+    if (isV4 && each.slice(18, 20) === '02') return false;
     return isV4 || (each.slice(12, 14) !== '3a' && each.slice(12, 14) !== '00') || /^6.{11}3a.{66}(01|03)/.test(each);
   });
 }
