@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { beforeEach, expect, test } from 'vitest';
 import { isExists, isNotFound } from '../../src/errors.ts';
+import { until } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 import {
   failure,
@@ -177,6 +178,8 @@ kernelSuite('ports of a bridge and its forwarding table', () => {
   beforeEach(async () => {
     await links.createBridge({ name: 'br0', up: true });
     for (const i of [0, 1]) await links.createVeth({ name: `p${i}`, master: 'br0', up: true, peer: { name: `q${i}` } });
+    // Their peers are down. Until the kernel has noticed, a port's state can be read that it does not take back (ENETDOWN).
+    for (const i of [0, 1]) await until(async () => (await links.get(`p${i}`)).port?.state === 'disabled');
   });
 
   /** The setting, its value, what `bridge link set` is told, and what it shows. */
