@@ -356,7 +356,7 @@ describe('connections of a kernel in memory', () => {
           expect(memory, `request ${i} of ${requests.length}: ${described(one)}`).toEqual(real);
         }
       }),
-      { numRuns: isLong ? 4000 : 40 },
+      { numRuns: isLong ? 4000 : 40, ...(!isLong && { seed: 2026 }) },
     );
   });
 });
