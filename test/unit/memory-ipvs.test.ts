@@ -2,9 +2,12 @@ import fc from 'fast-check';
 import { beforeEach, describe, expect, it, test } from 'vitest';
 import { NetlinkError, UnsupportedError } from '../../src/errors.ts';
 import { type Connection, type Destination, Ipvs, type Service } from '../../src/ipvs/index.ts';
+import * as Vs from '../../src/linux/ip_vs.ts';
 import { type MemoryContainer, MemoryKernel, tcp, udp } from '../../src/testing/index.ts';
 import { errorOf } from '../support/error-of.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
+import { be16, nest, u16, u32 } from '../support/ipvs-raw.ts';
+import { IpvsWire } from '../support/ipvs-wire.ts';
 
 const LINKS = [{ name: 'eth0', addresses: ['10.10.0.1/24', '10.10.0.100/32', '2001:db8::1/64'] }];
 const web = { protocol: 'tcp', address: '10.10.0.100', port: 80 } as const;
@@ -36,6 +39,29 @@ async function connectionsOf({ ipvs }: MemoryContainer): Promise<Connection[]> {
   for await (const each of ipvs.connections()) list.push(each);
   return list;
 }
+
+/** As the stable kernels of today have it, whatever the library would not send. */
+test('a threshold above 2^31-1 is refused with EINVAL before the server is looked for, and a lower one above it with ERANGE before that', async () => {
+  balance({ scheduler: 'rr' }, server(2));
+  const wire = new IpvsWire(lb.netns);
+  const ask = (command: number, host: string, upper: number, lower: number) =>
+    wire.ask(
+      `${command.toString(16).padStart(2, '0')}010000` +
+        nest(1, { 1: u16(2), 2: u16(6), 3: '0a0a0064'.padEnd(32, '0'), 4: be16(80) }) +
+        nest(2, { 1: host.padEnd(32, '0'), 2: be16(80), 3: u32(3), 4: u32(1), 5: u32(upper), 6: u32(lower) }),
+    ).errno;
+  const [there, missing] = ['0a0a0002', '0a0a0003'];
+  for (const command of [Vs.IPVS_CMD_NEW_DEST, Vs.IPVS_CMD_SET_DEST])
+    expect(
+      [there, missing].map(host => [ask(command, host, 0x80000000, 0), ask(command, host, 0x80000000, 0x80000001)]),
+    ).toEqual([
+      [-22, -34],
+      [-22, -34],
+    ]);
+  expect(ask(Vs.IPVS_CMD_SET_DEST, missing, 0x7fffffff, 0)).toBe(-2);
+  expect(ask(Vs.IPVS_CMD_SET_DEST, there, 0x7fffffff, 0)).toBe(0);
+  await wire.close();
+});
 
 describe('the handle of IPVS', () => {
   test('brings any state by a plan and finds nothing left to do', () => {

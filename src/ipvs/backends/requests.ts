@@ -128,7 +128,8 @@ function whyInvalid(verb: keyof typeof DESTINATION_VERBS, { service, destination
   if (family !== service.family)
     causes.push('a sync daemon runs, and connections to a destination of the other family cannot be synchronised');
   if (tunnelType === C.IP_VS_CONN_F_TUNNEL_TYPE_GUE && tunnelPort === 0) causes.push('GUE needs a port');
-  if (upperThreshold > 0x7fffffff) causes.push('from Linux 7.1 on a threshold is at most 2^31-1');
+  if (upperThreshold > 0x7fffffff)
+    causes.push('newer kernels (Linux 7.1, 6.12.117, 6.1.192) take thresholds of at most 2^31-1');
   if (verb === 'NEW') causes.push(NO_ESTIMATOR);
   return causes.length === 0 ? undefined : causes.join(', or ');
 }

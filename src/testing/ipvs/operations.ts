@@ -109,9 +109,14 @@ function takeAway(namespace: Namespace, destination: Destination, now: number): 
 const isAt = (destination: Destination, { family, address, port }: DestinationKey): boolean =>
   destination.family === family && destination.port === port && isSame(destination.address, address);
 
+/** Thresholds are compared with counters that have a sign. */
+const MOST_CONNECTIONS = 0x7fff_ffff;
+
 function checkSettings({ weight, lower, upper, tunnelType, tunnelPort }: DestinationSettings): void {
   if (weight < 0) refuse(ERANGE);
   if (lower > upper) refuse(ERANGE);
+  // Since Linux 7.1, and in the stable 6.12.117 and 6.1.192 [measured]. 6.1.176 takes them.
+  if (upper > MOST_CONNECTIONS) refuse(EINVAL);
   if (tunnelType === Vs.IP_VS_CONN_F_TUNNEL_TYPE_GUE && tunnelPort === 0) refuse(EINVAL);
 }
 
