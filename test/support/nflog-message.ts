@@ -26,8 +26,8 @@ export interface Message {
   attributes: readonly Raw[];
 }
 
-/** Packets as a datagram brings them: each behind its nlmsghdr, one after the other. */
-export function packetsOf(messages: readonly Message[], receipt = RECEIPT): Packet[] {
+/** A datagram of messages, each behind its nlmsghdr, and the place of what stands behind each of these. */
+export function datagramOf(messages: readonly Message[]): { bytes: Uint8Array; places: (readonly [number, number])[] } {
   const writer = new Writer();
   const places = messages.map(({ family = 2, group = 5, attributes }) => {
     const start = writer.length;
@@ -40,7 +40,13 @@ export function packetsOf(messages: readonly Message[], receipt = RECEIPT): Pack
     writer.view.setUint16(start + 4, 0x400, true);
     return [start + 16, writer.length] as const;
   });
-  const source = sourceOf(writer.copy());
+  return { bytes: writer.copy(), places };
+}
+
+/** Packets as a datagram brings them. */
+export function packetsOf(messages: readonly Message[], receipt = RECEIPT): Packet[] {
+  const { bytes, places } = datagramOf(messages);
+  const source = sourceOf(bytes);
   return places.map(([start, end]) => new Packet(source, start, end, receipt));
 }
 

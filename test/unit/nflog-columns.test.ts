@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { Writer } from '../../src/codec/index.ts';
 import * as C from '../../src/linux/nfnetlink_log.ts';
 import { PROPERTIES } from '../../src/nflog/attributes.ts';
 import { PacketBatch, type Surroundings } from '../../src/nflog/batch.ts';
@@ -8,7 +7,7 @@ import { closeColumns, PacketColumns } from '../../src/nflog/columns.ts';
 import { Packet } from '../../src/nflog/packet.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 import { freeFrom, slabWithRoom, useUntil } from '../../src/nflog/slab.ts';
-import { packetFlow, type Raw, RECEIPT, UDP, usual, writeAttributes } from '../support/nflog-message.ts';
+import { datagramOf, packetFlow, type Raw, RECEIPT, UDP, usual } from '../support/nflog-message.ts';
 
 /** A batch of one datagram, which is read into the slab as a reader does. */
 function read(
@@ -16,21 +15,12 @@ function read(
   group = 5,
   surroundings: Surroundings = { devices: RECEIPT.devices },
 ) {
-  const writer = new Writer();
-  const places = messages.map(attributes => {
-    writer.zeros(16);
-    const start = writer.length;
-    writer.u8(2);
-    writer.u8(0);
-    writer.u16(group, false);
-    writeAttributes(writer, attributes);
-    return [start, writer.length] as const;
-  });
+  const { bytes, places } = datagramOf(messages.map(attributes => ({ group, attributes })));
   const source = slabWithRoom();
   const at = freeFrom();
-  source.bytes.set(writer.copy(), at);
+  source.bytes.set(bytes, at);
   const batch = new PacketBatch(surroundings);
-  batch.begin(source, at, useUntil(at + writer.length), RECEIPT.microseconds);
+  batch.begin(source, at, useUntil(at + bytes.length), RECEIPT.microseconds);
   for (const [start, end] of places) batch.add(at + start, at + end, 0, 0);
   return batch;
 }

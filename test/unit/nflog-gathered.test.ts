@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { sourceOf, Writer } from '../../src/codec/index.ts';
+import { sourceOf } from '../../src/codec/index.ts';
 import * as C from '../../src/linux/nfnetlink_log.ts';
 import { PacketBatch } from '../../src/nflog/batch.ts';
 import { Packet } from '../../src/nflog/packet.ts';
@@ -12,7 +12,7 @@ import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 import { Output } from '../../src/nflog/sinks/output.ts';
 import { type CaptureFormat, PcapFormat } from '../../src/nflog/sinks/pcap.ts';
 import { PcapngFormat } from '../../src/nflog/sinks/pcapng.ts';
-import { packetFlow, packetsOf, type Raw, RECEIPT, UDP, usual, writeAttributes } from '../support/nflog-message.ts';
+import { datagramOf, packetFlow, packetsOf, type Raw, RECEIPT, UDP, usual } from '../support/nflog-message.ts';
 import { until } from '../support/wait.ts';
 
 const some = (count: number, from = 0, payload = UDP) =>
@@ -138,17 +138,8 @@ describe('the blocks of a pcapng file', () => {
 
   /** Packets one behind the other, as a datagram brings them. */
   function together(all: readonly (readonly Raw[])[], microseconds: number, group: number): Packet[] {
-    const writer = new Writer();
-    const places = all.map(attributes => {
-      writer.zeros(16);
-      const start = writer.length;
-      writer.u8(2);
-      writer.u8(0);
-      writer.u16(group, false);
-      writeAttributes(writer, attributes);
-      return [start, writer.length] as const;
-    });
-    const source = sourceOf(writer.copy());
+    const { bytes, places } = datagramOf(all.map(attributes => ({ group, attributes })));
+    const source = sourceOf(bytes);
     const receipt = { ...RECEIPT, microseconds };
     return places.map(([start, end]) => {
       const packet = new Packet(source, start, end, receipt);

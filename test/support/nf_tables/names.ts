@@ -81,5 +81,6 @@ export const message = (type: number, { family }: Place, flags: number, attribut
   attributes,
 });
 
+/** Which deletion it is: the plain one, or that which takes what is missing. */
 export const deleting = (plain: number, destroy: number): fc.Arbitrary<number> =>
   fc.oneof({ weight: 4, arbitrary: fc.constant(plain) }, { weight: 1, arbitrary: fc.constant(destroy) });
