@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { beforeEach, describe, expect, it, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
 import { NetlinkError, UnsupportedError } from '../../src/errors.ts';
 import { type Connection, type Destination, Ipvs, type Service } from '../../src/ipvs/index.ts';
 import * as Vs from '../../src/linux/ip_vs.ts';
@@ -18,10 +18,18 @@ const server = (last: number, more: Partial<Destination> = {}): Destination => (
   ...more,
 });
 
+const kernels: MemoryKernel[] = [];
+function made(...options: Parameters<typeof MemoryKernel.create>): MemoryKernel {
+  const one = MemoryKernel.create(...options);
+  kernels.push(one);
+  return one;
+}
+afterEach(() => Promise.all(kernels.splice(0).map(each => each.close())));
+
 let kernel: MemoryKernel;
 let lb: MemoryContainer;
 beforeEach(() => {
-  kernel = MemoryKernel.create();
+  kernel = made();
   lb = kernel.container('lb', { links: LINKS });
 });
 
@@ -67,7 +75,7 @@ describe('the handle of IPVS', () => {
   test('brings any state by a plan and finds nothing left to do', () => {
     fc.assert(
       fc.property(virtualServers, virtualServers, (before, desired) => {
-        const { ipvs } = MemoryKernel.create().container('lb', { links: LINKS });
+        const { ipvs } = made().container('lb', { links: LINKS });
         expect(ipvs.sync.apply(ipvs.sync.plan(before))).toMatchObject({ failures: [], outcome: 'all' });
         expect(ipvs.sync.apply(ipvs.sync.plan(desired, { prune: true }))).toMatchObject({ failures: [] });
         expect(ipvs.sync.plan(desired, { prune: true })).toEqual([]);
@@ -79,9 +87,7 @@ describe('the handle of IPVS', () => {
   test('saves what it restores elsewhere', () => {
     fc.assert(
       fc.property(virtualServers, desired => {
-        const [here, there] = ['here', 'there'].map(
-          name => MemoryKernel.create().container(name, { links: LINKS }).ipvs,
-        );
+        const [here, there] = ['here', 'there'].map(name => made().container(name, { links: LINKS }).ipvs);
         here!.sync.apply(here!.sync.plan(desired));
         const text = here!.sync.save();
         there!.sync.restore(text);
@@ -176,7 +182,7 @@ describe('the handle of IPVS', () => {
     expect(() => {
       settings.drop_entry = 3;
     }).toThrow(UnsupportedError);
-    const old = MemoryKernel.create({ release: '6.1' }).container('old', {});
+    const old = made({ release: '6.1' }).container('old', {});
     expect(() => old.ipvs.settings.est_nice).toThrow(UnsupportedError);
     expect(settings.est_nice).toBe(0);
   });
@@ -218,7 +224,7 @@ describe('the socket options of IPVS', () => {
   test('list what netlink lists, for any IPv4 services', () => {
     fc.assert(
       fc.property(virtualServers, desired => {
-        const { netns, ipvs } = MemoryKernel.create().container('lb', { links: LINKS });
+        const { netns, ipvs } = made().container('lb', { links: LINKS });
         ipvs.sync.apply(ipvs.sync.plan(desired));
         using options = Ipvs.open({ netns, via: 'sockopt' });
         for (const service of options.sync.services({ destinations: true })) {
@@ -239,7 +245,7 @@ describe('the socket options of IPVS', () => {
   });
 
   test('are not there without the module', () => {
-    const bare = MemoryKernel.create({ modules: ['nf_tables'] }).container('bare', {});
+    const bare = made({ modules: ['nf_tables'] }).container('bare', {});
     using options = Ipvs.open({ netns: bare.netns, via: 'sockopt' });
     expect(errorOf(NetlinkError, () => options.sync.info())).toMatchObject({ code: 'ENOPROTOOPT' });
   });
