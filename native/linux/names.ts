@@ -4,7 +4,7 @@
  */
 export const NAMES: Readonly<Record<string, string>> = {
   'sys/socket.h': `
-    AF_UNIX AF_INET AF_BRIDGE AF_INET6 AF_NETLINK
+    AF_UNIX AF_INET AF_BRIDGE AF_INET6 AF_NETLINK AF_PACKET
 
     SOCK_STREAM SOCK_DGRAM SOCK_RAW
 
@@ -14,9 +14,9 @@ export const NAMES: Readonly<Record<string, string>> = {
 
     SOL_SOCKET SOL_NETLINK
 
-    SO_SNDBUF SO_RCVBUF SO_SNDBUFFORCE SO_RCVBUFFORCE SO_PEERCRED SO_MEMINFO`,
+    SO_SNDBUF SO_RCVBUF SO_SNDBUFFORCE SO_RCVBUFFORCE SO_PEERCRED SO_MEMINFO SO_ERROR SO_LINGER`,
   'poll.h': `
-    POLLIN`,
+    POLLIN POLLOUT`,
   'sys/syscall.h': `
     SYS_pidfd_open SYS_close_range`,
   'sys/mount.h': `

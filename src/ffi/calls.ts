@@ -3,7 +3,7 @@ import { O_CLOEXEC } from '../linux/fcntl.ts';
 import { POLLIN } from '../linux/poll.ts';
 import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from '../linux/socket.ts';
 import { SYS_pidfd_open } from '../linux/syscall.ts';
-import type { Ffi, Watch } from './ffi.ts';
+import type { Ffi, Readiness, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
 import { errnoOf, settled } from './node-calls.ts';
 import { Closing, Pool } from './pool.ts';
@@ -72,7 +72,7 @@ export abstract class Calls implements Ffi {
   protected abstract sendAway(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number>;
   protected abstract recvAway(fd: number, into: Uint8Array, flags: number): Promise<number>;
   protected abstract closeRangeAway(first: number, last: number): Promise<number>;
-  abstract watch(fd: number, ready: () => void): Watch;
+  abstract watch(fd: number, ready: () => void, readiness?: Readiness): Watch;
 
   socket(domain: number, type: number, protocol: number): number {
     const make = () => this.#keep(() => this.c.socket(domain, type, protocol));

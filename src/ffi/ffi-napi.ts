@@ -1,5 +1,5 @@
 import { StateError } from '../errors.ts';
-import type { Ffi, Watch } from './ffi.ts';
+import type { Ffi, Readiness, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
 import { CallsByNode } from './off-thread.ts';
 import { requirePackage } from './require.ts';
@@ -50,9 +50,9 @@ class FfiNapiBackend extends CallsByNode {
     return this.#napi.errno();
   }
 
-  watch(fd: number, ready: () => void): Watch {
+  watch(fd: number, ready: () => void, readiness: Readiness = 'readable'): Watch {
     this.#watches ??= new UvWatches('ffi-napi', () => libuv(this.#napi));
-    return this.#watches.watch(fd, ready);
+    return this.#watches.watch(fd, ready, readiness);
   }
 }
 

@@ -62,9 +62,15 @@ export interface Ffi {
   /** As `close`, on a thread of the pool: closing an nfnetlink socket waits for the kernel's clean-up. */
   closeOffThread(fd: number): Promise<number>;
 
-  /** Calls `ready` on the event loop while the descriptor is readable. One watch at a time for a descriptor. */
-  watch(fd: number, ready: () => void): Watch;
+  /**
+   * Calls `ready` on the event loop while the descriptor is readable (or writable, which a socket is that has connected, or has failed to). One
+   * watch at a time for a descriptor.
+   */
+  watch(fd: number, ready: () => void, readiness?: Readiness): Watch;
 }
+
+/** What a watch waits for. */
+export type Readiness = 'readable' | 'writable';
 
 /** A descriptor watched by the event loop. It must be closed before its descriptor is. */
 export interface Watch {

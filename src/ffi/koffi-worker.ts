@@ -1,9 +1,12 @@
 import { StateError } from '../errors.ts';
-import type { Watch } from './ffi.ts';
+import type { Readiness, Watch } from './ffi.ts';
 
-/** UV_POLL of libuv's uv_handle_type, and UV_READABLE. */
+/** UV_POLL of libuv's uv_handle_type, UV_READABLE and UV_WRITABLE. */
 const UV_POLL = 8;
-const UV_READABLE = 1;
+const UV_EVENTS = { readable: 1, writable: 2 } as const;
+/** The same as koffi has it. */
+export const EVENTS = { readable: { readable: true }, writable: { writable: true } } as const;
+type Events = (typeof EVENTS)[Readiness];
 /** dlfcn.h; glibc and musl have the same numbers. */
 const RTLD_LAZY = 1;
 const RTLD_NODELETE = 0x1000;
@@ -11,7 +14,7 @@ const RTLD_NODELETE = 0x1000;
 type Native = (...values: unknown[]) => number | bigint;
 
 export interface PollHandle {
-  start(options: { readable: true }, callback: (...args: number[]) => void): void;
+  start(options: Events, callback: (...args: number[]) => void): void;
   ref(): void;
   unref(): void;
   close(): void;
@@ -26,7 +29,7 @@ export interface KoffiPoll {
   unregister(callback: bigint): void;
   readonly node: {
     readonly env: unknown;
-    poll(fd: number, options: { readable: true }, callback: (...args: number[]) => void): PollHandle;
+    poll(fd: number, options: Events, callback: (...args: number[]) => void): PollHandle;
   };
 }
 
@@ -65,9 +68,9 @@ export class WorkerWatches {
     this.#loop = loop[0]!;
   }
 
-  watch(fd: number, ready: () => void, closed: () => void): Watch {
+  watch(fd: number, ready: () => void, closed: () => void, readiness: Readiness): Watch {
     const koffi = this.#koffi;
-    const handle = koffi.node.poll(fd, { readable: true }, () => {});
+    const handle = koffi.node.poll(fd, EVENTS[readiness], () => {});
     const pointer = this.#find(fd);
     if (pointer === 0n) {
       handle.close();
@@ -82,14 +85,14 @@ export class WorkerWatches {
     };
     const onPoll = (_handle: bigint, status: number) => {
       // libuv stops a handle whose descriptor has an error pending; the reader will see the error.
-      if (status < 0) this.#c.uv_poll_start(pointer, UV_READABLE, callback);
+      if (status < 0) this.#c.uv_poll_start(pointer, UV_EVENTS[readiness], callback);
       if (pending) return;
       pending = true;
       setImmediate(turn);
     };
     const callback = koffi.register(onPoll, this.#onPoll);
     this.#keepLoaded(callback);
-    this.#c.uv_poll_start(pointer, UV_READABLE, callback);
+    this.#c.uv_poll_start(pointer, UV_EVENTS[readiness], callback);
     return {
       ref: () => open && handle.ref(),
       unref: () => open && handle.unref(),

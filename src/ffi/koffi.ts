@@ -1,9 +1,9 @@
 import { StateError } from '../errors.ts';
 import { SYS_close_range } from '../linux/syscall.ts';
 import { Calls } from './calls.ts';
-import type { Ffi, Watch } from './ffi.ts';
+import type { Ffi, Readiness, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
-import { type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';
+import { EVENTS, type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';
 import { OpenWatches } from './open-watches.ts';
 import { isCommonJs, requirePackage, thisFile } from './require.ts';
 import { isMainThread, runtime } from './runtime.ts';
@@ -81,22 +81,22 @@ class KoffiFfi extends Calls {
     return result;
   }
 
-  watch(fd: number, ready: () => void): Watch {
+  watch(fd: number, ready: () => void, readiness: Readiness = 'readable'): Watch {
     if (runtime() !== 'node') {
       this.#byTimer ??= new TimerWatches((descriptors, count) => this.result(this.c.poll(descriptors, count, 0)));
-      return this.#byTimer.watch(fd, ready);
+      return this.#byTimer.watch(fd, ready, readiness);
     }
     const closed = () => this.#watches.delete(watch);
     const watch: Watch = isMainThread()
-      ? new KoffiWatch(this.#koffi, fd, ready, closed)
-      : this.#watchInWorker(fd, ready, closed);
+      ? new KoffiWatch(this.#koffi, fd, ready, closed, readiness)
+      : this.#watchInWorker(fd, ready, closed, readiness);
     this.#watches.add(watch);
     return watch;
   }
 
-  #watchInWorker(fd: number, ready: () => void, closed: () => void): Watch {
+  #watchInWorker(fd: number, ready: () => void, closed: () => void, readiness: Readiness): Watch {
     this.#ofWorker ??= new WorkerWatches(this.#koffi);
-    return this.#ofWorker.watch(fd, ready, closed);
+    return this.#ofWorker.watch(fd, ready, closed, readiness);
   }
 
   #away(call: unknown, args: unknown[]): Promise<number> {
@@ -122,11 +122,12 @@ class KoffiWatch implements Watch {
   #handle: PollHandle | undefined;
   readonly #closed: () => void;
 
-  constructor(koffi: Koffi, fd: number, ready: () => void, closed: () => void) {
+  constructor(koffi: Koffi, fd: number, ready: () => void, closed: () => void, readiness: Readiness) {
     this.#closed = closed;
+    const events = EVENTS[readiness];
     const callback = (status: number) => {
       // A pending socket error stops the handle, and it would stay silent for ever: start it again, then let the reader see the error.
-      if (status < 0) this.#handle?.start({ readable: true }, callback);
+      if (status < 0) this.#handle?.start(events, callback);
       if (needsTurn) setImmediate(turn);
       try {
         ready();
@@ -137,7 +138,7 @@ class KoffiWatch implements Watch {
         });
       }
     };
-    this.#handle = koffi.node.poll(fd, { readable: true }, callback);
+    this.#handle = koffi.node.poll(fd, events, callback);
   }
 
   ref(): void {

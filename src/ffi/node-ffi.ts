@@ -1,5 +1,5 @@
 import { StateError } from '../errors.ts';
-import type { Ffi, Watch } from './ffi.ts';
+import type { Ffi, Readiness, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
 import { CallsByNode } from './off-thread.ts';
 import { type Uv, UvWatches } from './uv-watch.ts';
@@ -63,9 +63,9 @@ class NodeFfiBackend extends CallsByNode {
     return this.#ffi.getInt32(this.#errnoAt);
   }
 
-  watch(fd: number, ready: () => void): Watch {
+  watch(fd: number, ready: () => void, readiness: Readiness = 'readable'): Watch {
     this.#watches ??= new UvWatches('node:ffi', () => libuv(this.#library));
-    return this.#watches.watch(fd, ready);
+    return this.#watches.watch(fd, ready, readiness);
   }
 }
 

@@ -1,6 +1,6 @@
 import { clearTimeout, setTimeout } from 'node:timers';
-import { POLLIN } from '../linux/poll.ts';
-import type { Watch } from './ffi.ts';
+import { POLLIN, POLLOUT } from '../linux/poll.ts';
+import type { Readiness, Watch } from './ffi.ts';
 
 /** While something arrives, and as long as nothing does. A timer of a millisecond that finds nothing costs some 20 us. */
 const SHORTEST_MILLISECONDS = 1;
@@ -10,6 +10,7 @@ const INTEGERS = 2;
 
 interface Watched {
   readonly fd: number;
+  readonly events: number;
   readonly ready: () => void;
   isRef: boolean;
 }
@@ -30,8 +31,8 @@ export class TimerWatches {
     this.#poll = poll;
   }
 
-  watch(fd: number, ready: () => void): Watch {
-    const watched: Watched = { fd, ready, isRef: true };
+  watch(fd: number, ready: () => void, readiness: Readiness = 'readable'): Watch {
+    const watched: Watched = { fd, events: readiness === 'readable' ? POLLIN : POLLOUT, ready, isRef: true };
     this.#watched.add(watched);
     this.#restart(SHORTEST_MILLISECONDS);
     const change = (isRef: boolean) => () => {
@@ -53,9 +54,9 @@ export class TimerWatches {
     const watched = [...this.#watched];
     if (this.#descriptors.length < watched.length * INTEGERS)
       this.#descriptors = new Int32Array(2 * watched.length * INTEGERS);
-    for (const [i, { fd }] of watched.entries()) {
+    for (const [i, { fd, events }] of watched.entries()) {
       this.#descriptors[INTEGERS * i] = fd;
-      this.#descriptors[INTEGERS * i + 1] = POLLIN;
+      this.#descriptors[INTEGERS * i + 1] = events;
     }
     // An error of the call itself (ENOMEM) passes, or is the descriptor's own, which its reader sees.
     const count = this.#poll(this.#descriptors, watched.length);

@@ -1,11 +1,11 @@
 import { StateError } from '../errors.ts';
-import type { Watch } from './ffi.ts';
+import type { Readiness, Watch } from './ffi.ts';
 import { OpenWatches } from './open-watches.ts';
 import { isMainThread } from './runtime.ts';
 
-/** UV_POLL of libuv's uv_handle_type, and UV_READABLE. */
+/** UV_POLL of libuv's uv_handle_type, UV_READABLE and UV_WRITABLE. */
 const UV_POLL = 8;
-const UV_READABLE = 1;
+const UV_EVENTS = { readable: 1, writable: 2 } as const;
 
 /** Of libuv, which node exports: readiness of a descriptor on the event loop. A handle is memory of ours, its callback a pointer of the backend's. */
 export interface Uv<Pointer> {
@@ -37,7 +37,7 @@ export class UvWatches<Pointer> {
     this.#loop = this.#uv.uv_default_loop();
   }
 
-  watch(fd: number, ready: () => void): Watch {
+  watch(fd: number, ready: () => void, readiness: Readiness): Watch {
     const uv = this.#uv;
     const handle = Buffer.alloc(Number(uv.uv_handle_size(UV_POLL)));
     // libuv calls outside of any JavaScript: what `ready` does belongs into a turn of the event loop, with its microtasks.
@@ -49,7 +49,7 @@ export class UvWatches<Pointer> {
     };
     const callback = uv.callback(() => {
       // libuv stops a handle whose descriptor has an error pending; the reader will see the error.
-      uv.uv_poll_start(handle, UV_READABLE, callback.pointer);
+      uv.uv_poll_start(handle, UV_EVENTS[readiness], callback.pointer);
       if (pending) return;
       pending = true;
       setImmediate(turn);
@@ -61,7 +61,7 @@ export class UvWatches<Pointer> {
     }
     const memory = { handle, callback };
     this.#handles.add(memory);
-    uv.uv_poll_start(handle, UV_READABLE, callback.pointer);
+    uv.uv_poll_start(handle, UV_EVENTS[readiness], callback.pointer);
     const watch: Watch = {
       ref: () => open && uv.uv_ref(handle),
       unref: () => open && uv.uv_unref(handle),

@@ -4,6 +4,7 @@ export const AF_INET = 2;
 export const AF_BRIDGE = 7;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
+export const AF_PACKET = 17;
 
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
@@ -25,3 +26,5 @@ export const SO_RCVBUFFORCE = 33;
 /** `struct ucred` of the process that called listen(2) or connect(2) at the other end of a unix socket. */
 export const SO_PEERCRED = 17;
 export const SO_MEMINFO = 55;
+export const SO_ERROR = 4;
+export const SO_LINGER = 13;
