@@ -39,7 +39,6 @@ interface Present {
   readonly recorded: ReadonlyMap<string, Entry>;
   readonly addresses: ReadonlySet<string>;
   readonly redirects: readonly Redirect[];
-  readonly logs: readonly LogRule[];
 }
 
 /** One namespace that a load balancer programs: a balancer, or the container of servers. */
@@ -93,7 +92,7 @@ export class Site {
     for (const address of state.addresses) this.#address(address, present, steps, keep, adopt);
     if (state.route !== undefined) await this.#route(state.route, steps, keep, present);
     this.#redirects(state, present, steps, keep);
-    this.#logs(state, present, steps);
+    await this.#logs(state, steps);
     await this.#ipvs(state, present, steps, keep, adopt);
     this.#leftovers(present, after, steps);
 
@@ -110,7 +109,6 @@ export class Site {
       recorded,
       addresses: new Set(addresses.map(({ address, device }) => `${address} ${device}`)),
       redirects: await this.container.redirects.list(),
-      logs: await this.container.logging.list(),
     };
   }
 
@@ -252,34 +250,18 @@ export class Site {
     }
   }
 
-  #logs(state: SiteState, { logs }: Present, steps: Step[]): void {
+  async #logs(state: SiteState, steps: Step[]): Promise<void> {
     const { logging } = this.container;
     const prefix = logPrefix(this.#owner);
-    const text = (rule: LogRule) => JSON.stringify(rule);
     const wanted = state.logs.map(rule => ({ ...rule, name: `${prefix}${rule.name ?? ''}`.slice(0, 64) }));
-    const mine = logs.filter(({ name }) => name?.startsWith(prefix));
-    const has = new Set(mine.map(text));
-    const wants = new Set(wanted.map(text));
-    for (const rule of wanted)
-      if (!has.has(text(rule)))
-        steps.push(
-          this.#step(
-            'servers',
-            { kind: 'log', action: 'add', rule },
-            () => logging.add([rule]),
-            () => logging.remove([rule]),
-          ),
-        );
-    for (const rule of mine)
-      if (!wants.has(text(rule)))
-        steps.push(
-          this.#step(
-            'retire',
-            { kind: 'log', action: 'remove', rule },
-            () => logging.remove([rule]),
-            () => logging.add([rule]),
-          ),
-        );
+    const { missing, unexpected } = await logging.differences(wanted);
+    const add = (rule: LogRule) => () => logging.add([rule]);
+    const remove = (rule: LogRule) => () => logging.remove([rule]);
+    for (const rule of missing)
+      steps.push(this.#step('servers', { kind: 'log', action: 'add', rule }, add(rule), remove(rule)));
+    for (const rule of unexpected)
+      if (rule.name?.startsWith(prefix))
+        steps.push(this.#step('retire', { kind: 'log', action: 'remove', rule }, remove(rule), add(rule)));
   }
 
   async #ipvs(
