@@ -1,6 +1,6 @@
 import type { Container, LogRule, Redirect } from '../container/index.ts';
 import type { VirtualServer } from '../ipvs/index.ts';
-import { ip, ip6, masquerade, meta, type Statement, th } from '../nftables/index.ts';
+import { ip, ip6, masquerade, meta, type Statement } from '../nftables/index.ts';
 import type { DeclaredServer, DeclaredService } from './declared.ts';
 import { redirectsOf } from './declared.ts';
 import type { TableRules } from './record.ts';
@@ -91,22 +91,16 @@ function logOf({ given, name, marked }: DeclaredService, server: DeclaredServer)
   const masqueraded = forward === 'masquerade';
   const to = masqueraded ? server.address : address;
   const ports = masqueraded ? (server.port === 0 ? undefined : server.port) : port;
+  const right: unknown =
+    ports ??
+    (marked.length > 0
+      ? { set: marked.map(({ from, to: last }) => (from === last ? from : { range: [from, last] })) }
+      : undefined);
   const match: Statement[] = [
     to.includes(':') ? ip6.daddr.eq(to) : ip.daddr.eq(to),
-    meta.l4proto.eq(protocol),
-    ...(ports !== undefined
-      ? [th.dport.eq(ports)]
-      : marked.length > 0
-        ? [
-            {
-              match: {
-                op: '==',
-                left: { payload: { protocol: 'th', field: 'dport' } },
-                right: { set: marked.map(({ from, to: last }) => (from === last ? from : { range: [from, last] })) },
-              },
-            } as Statement,
-          ]
-        : []),
+    right === undefined
+      ? meta.l4proto.eq(protocol)
+      : ({ match: { op: '==', left: { payload: { protocol, field: 'dport' } }, right } } as Statement),
   ];
   return { hook: 'prerouting', match, ...server.log!, name: `${name}/${server.name}`.slice(0, 64) };
 }
@@ -161,7 +155,7 @@ export function tableRules({ marks, masquerades }: SiteState): TableRules {
         flags: ['interval'],
         elements: mine.flatMap(({ service, mark }) =>
           service.marked.map(({ from, to }) => ({
-            key: [service.given.protocol, service.given.address, from === to ? from : { range: [from, to] }] as never,
+            key: [service.given.protocol, service.given.address, from === to ? from : { from, to }] as never,
             data: mark as never,
           })),
         ),
