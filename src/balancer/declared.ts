@@ -112,7 +112,12 @@ function occupied({ given, marked }: DeclaredService): string[] {
   );
 }
 
-function readService(service: BalancedService): DeclaredService {
+/**
+ * Checks one service.
+ * @param withoutContainers `toPort` and `log` are taken without a container: it is on another host
+ * @throws TypeError, RangeError
+ */
+export function readService(service: BalancedService, withoutContainers = false): DeclaredService {
   checkObject(service, [], SERVICE_FIELDS);
   const { protocol, address, scheduler, forward, device, label, accept, replies } = service;
   const name = checkName(service.name, ['name']);
@@ -147,7 +152,7 @@ function readService(service: BalancedService): DeclaredService {
     service.health === undefined ? undefined : readHealth(service.health, { scheduler, persistence }, ['health']);
   checkInteger(quorum, ['quorum'], 1, 65_535);
   const declaredServers = servers.map((server: BalancedServer, i) =>
-    readServer(server, service, check, ['servers', i], false),
+    readServer(server, service, check, ['servers', i], { isFallback: false, withoutContainers }),
   );
   const seen = new Map<string, number>();
   const places = new Map<string, number>();
@@ -156,7 +161,9 @@ function readService(service: BalancedService): DeclaredService {
     refuseTwinServer(places, `${server.address} ${server.port}`, i, 'address', service);
   }
   const fallback =
-    service.fallback === undefined ? undefined : readServer(service.fallback, service, check, ['fallback'], true);
+    service.fallback === undefined
+      ? undefined
+      : readServer(service.fallback, service, check, ['fallback'], { isFallback: true, withoutContainers });
   if (fallback !== undefined) {
     if (seen.has(fallback.name))
       throw rangeError(['fallback', 'name'], 'a name that no server has', fallback.name, 'ERR_DUPLICATE');
@@ -211,7 +218,7 @@ function readServer(
   service: BalancedService,
   check: Check | undefined,
   path: Path,
-  isFallback: boolean,
+  { isFallback, withoutContainers }: { isFallback: boolean; withoutContainers: boolean },
 ): DeclaredServer {
   checkObject(server, path, SERVER_FIELDS);
   const { address, container, log, weight = 1 } = server;
@@ -234,13 +241,14 @@ function readServer(
     throw typeError([...path, 'container'], 'a Container', container);
   const { toPort = port } = server;
   checkInteger(toPort, [...path, 'toPort'], 0, 65_535);
-  if (toPort !== port && container === undefined)
+  if (toPort !== port && container === undefined && !withoutContainers)
     throw typeError([...path, 'toPort'], 'a `container`, which redirects to that port', toPort);
   if (toPort !== port && service.accept === 'alias')
     throw rangeError([...path, 'toPort'], "no other port with `accept: 'alias'`", toPort);
   if (log !== undefined) {
     checkObject(log, [...path, 'log'], ['group', 'prefix', 'level']);
-    if (container === undefined) throw typeError([...path, 'log'], 'a `container`, which logs', log);
+    if (container === undefined && !withoutContainers)
+      throw typeError([...path, 'log'], 'a `container`, which logs', log);
     checkInteger(log.group, [...path, 'log', 'group'], 0, 0xffff);
   }
   const scale = check !== undefined && check.slowStartMs > 0 ? SLOW_START_SCALE : 1;

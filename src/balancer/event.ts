@@ -24,16 +24,16 @@ export type BalancerEvent = { /** When, in milliseconds since 1970. */ atMs: num
 const MOST_WAITING = 10_000;
 
 /** Events for several readers, each with a queue of its own. */
-export class EventFeed {
-  readonly #readers = new Set<EventReader>();
+export class EventFeed<E> {
+  readonly #readers = new Set<EventReader<E>>();
   #ended = false;
 
-  tell(event: BalancerEvent): void {
+  tell(event: E): void {
     for (const reader of this.#readers) reader.push(event);
   }
 
-  read(): AsyncIterableIterator<BalancerEvent> {
-    const reader = new EventReader(() => this.#readers.delete(reader));
+  read(): AsyncIterableIterator<E> {
+    const reader: EventReader<E> = new EventReader<E>(() => this.#readers.delete(reader));
     if (this.#ended) reader.end();
     else this.#readers.add(reader);
     return reader;
@@ -46,17 +46,17 @@ export class EventFeed {
   }
 }
 
-class EventReader implements AsyncIterableIterator<BalancerEvent> {
-  readonly #queue: BalancerEvent[] = [];
+class EventReader<E> implements AsyncIterableIterator<E> {
+  readonly #queue: E[] = [];
   readonly #gone: () => void;
-  #waiting: ((result: IteratorResult<BalancerEvent>) => void)[] = [];
+  #waiting: ((result: IteratorResult<E>) => void)[] = [];
   #ended = false;
 
   constructor(gone: () => void) {
     this.#gone = gone;
   }
 
-  push(event: BalancerEvent): void {
+  push(event: E): void {
     const next = this.#waiting.shift();
     if (next !== undefined) {
       next({ value: event, done: false });
@@ -72,14 +72,14 @@ class EventReader implements AsyncIterableIterator<BalancerEvent> {
     this.#waiting = [];
   }
 
-  next(): Promise<IteratorResult<BalancerEvent>> {
+  next(): Promise<IteratorResult<E>> {
     const value = this.#queue.shift();
     if (value !== undefined) return Promise.resolve({ value, done: false });
     if (this.#ended) return Promise.resolve({ value: undefined, done: true });
     return new Promise(resolve => this.#waiting.push(resolve));
   }
 
-  async return(): Promise<IteratorResult<BalancerEvent>> {
+  async return(): Promise<IteratorResult<E>> {
     this.#gone();
     this.end();
     return { value: undefined, done: true };

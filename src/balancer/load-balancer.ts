@@ -61,19 +61,22 @@ export class LoadBalancer {
   readonly #owner: string;
   readonly #parts: readonly BalancerPart[];
   readonly #servers = new Map<Container, Site>();
-  readonly #feed = new EventFeed();
+  readonly #feed = new EventFeed<BalancerEvent>();
   readonly #observer: Observer;
   readonly #unlisten: () => void;
+  /** Settings that balancers get besides those of their services. */
+  readonly #settings: ReadonlyMap<string, string>;
   #declared: readonly DeclaredService[] = [];
   /** Declarations are applied one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
-  private constructor(options: LoadBalancerOptions) {
+  private constructor(options: LoadBalancerOptions, internal: InternalOptions = {}) {
     checkObject(options, [], ['balancers', 'name', 'maximumChecks', 'logger', 'signal']);
     const { balancers, name = '', maximumChecks = 256, logger, signal } = options;
     if (!Array.isArray(balancers)) throw typeError(['balancers'], 'an array of containers', balancers);
-    if (balancers.length === 0) throw rangeError(['balancers'], 'at least one container', balancers);
+    if (balancers.length === 0 && internal.serversOnly !== true)
+      throw rangeError(['balancers'], 'at least one container', balancers);
     const seen = new Set<string>();
     for (const [i, balancer] of balancers.entries()) {
       if (!(balancer instanceof Container)) throw typeError(['balancers', i], 'a Container', balancer);
@@ -89,6 +92,7 @@ export class LoadBalancer {
     checkSignal(signal, ['signal']);
     throwIfAborted(signal);
     this.#owner = name;
+    this.#settings = internal.settings ?? new Map();
     this.#observer = new Observer(logger);
     const slots = new CheckSlots(maximumChecks);
     this.#parts = balancers.map(balancer => new BalancerPart(balancer, name, slots, event => this.#tell(event)));
@@ -104,6 +108,11 @@ export class LoadBalancer {
    */
   static open(options: LoadBalancerOptions): LoadBalancer {
     return new LoadBalancer(options);
+  }
+
+  /** @internal For a cluster, whose hosts may have servers only. */
+  static within(options: LoadBalancerOptions, internal: InternalOptions): LoadBalancer {
+    return new LoadBalancer(options, internal);
   }
 
   /**
@@ -234,6 +243,7 @@ export class LoadBalancer {
         next[i] = services;
         const state = emptyState();
         for (const service of declared) addBalancer(state, service);
+        if (declared.length > 0) for (const [sysctl, value] of this.#settings) state.settings.set(sysctl, value);
         for (const live of services.values()) state.services.push(live.virtualServer(now));
         return part.site.plan(state, adopt);
       }),
@@ -299,9 +309,7 @@ export class LoadBalancer {
 
   /** Runs something while no balancer changes by itself. */
   #together<T>(call: () => Promise<T>): Promise<T> {
-    const [first, ...rest] = this.#parts;
-    const nested = rest.reduceRight<() => Promise<T>>((inner, part) => () => part.alone(inner), call);
-    return first!.alone(nested);
+    return this.#parts.reduceRight<() => Promise<T>>((inner, part) => () => part.alone(inner), call)();
   }
 
   /**
@@ -474,6 +482,12 @@ export class LoadBalancer {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** @internal */
+export interface InternalOptions {
+  serversOnly?: boolean;
+  settings?: ReadonlyMap<string, string>;
 }
 
 /** A server at one balancer. */

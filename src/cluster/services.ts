@@ -1,0 +1,148 @@
+import { rangeError, within } from '../errors.ts';
+import { type ClusterService, checkClusterService, checkHostName, fromStored, toStored } from './declaration.ts';
+import { Compacted, type Etcd, EtcdError } from './etcd.ts';
+
+/** A service with the revision at which it was last put. */
+export interface StoredService {
+  /** The service. */
+  service: ClusterService;
+  /** Pass it to `put` or `delete`, to change what was read and nothing newer. */
+  revision: bigint;
+}
+
+/** A change of the declared services. */
+export type ServiceChange =
+  | { type: 'put'; name: string; service: ClusterService; revision: bigint }
+  | { type: 'delete'; name: string; revision: bigint }
+  /** What is stored is no service that this version knows. */
+  | { type: 'bad'; name: string; error: Error; revision: bigint };
+
+/** The condition of a change. */
+export interface ChangeOptions {
+  /** The revision that the service was read at; 0n: it must not be there. Default: whatever is there. */
+  revision?: bigint;
+}
+
+/** The declared services of a cluster, in etcd. Any host, and any program, may change them. */
+export class ClusterServices {
+  readonly #etcd: Etcd;
+  readonly #prefix: string;
+
+  /** @internal */
+  constructor(etcd: Etcd, prefix: string) {
+    this.#etcd = etcd;
+    this.#prefix = `${prefix}/services/`;
+  }
+
+  /**
+   * Declares a service, or declares it anew. Every host then does its part.
+   * @param service the service
+   * @param options the revision that it must have
+   * @returns its new revision
+   * @throws TypeError, RangeError with the path; nothing is put
+   * @throws EtcdError ERR_CONFLICT somebody else has changed it since `revision`
+   * @example
+   * await cluster.services.put(web);
+   */
+  async put(service: ClusterService, options: ChangeOptions = {}): Promise<bigint> {
+    checkClusterService(service);
+    const key = this.#key(service.name);
+    return this.#change(key, options, { put: key, value: toStored(service) });
+  }
+
+  /**
+   * Takes a service back.
+   * @param name its name
+   * @param options the revision that it must have
+   * @returns the revision of the deletion
+   * @throws EtcdError ERR_CONFLICT somebody else has changed it since `revision`
+   * @example
+   * await cluster.services.delete('web');
+   */
+  async delete(name: string, options: ChangeOptions = {}): Promise<bigint> {
+    const key = this.#key(checkHostName(name, ['name']));
+    return this.#change(key, options, { delete: key });
+  }
+
+  async #change(
+    key: string,
+    { revision }: ChangeOptions,
+    step: { put: string; value: string } | { delete: string },
+  ): Promise<bigint> {
+    if (revision !== undefined && typeof revision !== 'bigint')
+      throw rangeError(['options', 'revision'], 'a bigint', revision);
+    const result = await this.#etcd.transaction(revision === undefined ? [] : [{ key, target: 'mod', revision }], [
+      step,
+    ]);
+    if (!result.succeeded)
+      throw new EtcdError(`ERR_CONFLICT: ${key} was changed since revision ${revision}: read it again`);
+    return result.revision;
+  }
+
+  /**
+   * All services. What is stored and is no service is left out; `cluster.status()` names it.
+   * @example
+   * for (const { service, revision } of await cluster.services.list()) console.log(service.name, revision);
+   */
+  async list(): Promise<StoredService[]> {
+    const { changes } = await this.read();
+    return changes.flatMap(change =>
+      change.type === 'put' ? [{ service: change.service, revision: change.revision }] : [],
+    );
+  }
+
+  /** @internal */
+  async read(signal?: AbortSignal): Promise<{ changes: ServiceChange[]; revision: bigint }> {
+    const { entries, revision } = await this.#etcd.range(this.#prefix, signal);
+    return { changes: entries.map(({ key, value, modRevision }) => this.#read(key, value, modRevision)), revision };
+  }
+
+  #read(key: string, value: string, revision: bigint): ServiceChange {
+    const name = key.slice(this.#prefix.length);
+    try {
+      return { type: 'put', name, service: fromStored(value, name), revision };
+    } catch (error) {
+      return { type: 'bad', name, error: within(error, [name]) as Error, revision };
+    }
+  }
+
+  /**
+   * The services that there are, and then each change, until the signal aborts. It goes on over lost connections and compactions: a service that
+   * went meanwhile is told as deleted.
+   * @param options `signal`
+   * @example
+   * for await (const change of cluster.services.watch({ signal })) console.log(change.type, change.name);
+   */
+  async *watch({ signal }: { /** Ends the loop. */ signal: AbortSignal }): AsyncGenerator<ServiceChange> {
+    let known = new Map<string, bigint>();
+    for (;;) {
+      const { changes, revision } = await this.read(signal);
+      const now = new Map(changes.map(change => [change.name, change.revision]));
+      for (const name of known.keys()) if (!now.has(name)) yield { type: 'delete', name, revision };
+      for (const change of changes) if (known.get(change.name) !== change.revision) yield change;
+      known = now;
+      try {
+        for await (const { events, revision: at } of this.#etcd.watch(this.#prefix, revision + 1n, signal)) {
+          for (const event of events) {
+            if (event.type === 'delete') {
+              const name = event.key.slice(this.#prefix.length);
+              known.delete(name);
+              yield { type: 'delete', name, revision: at };
+            } else {
+              const change = this.#read(event.entry.key, event.entry.value, event.entry.modRevision);
+              known.set(change.name, change.revision);
+              yield change;
+            }
+          }
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Compacted)) throw error;
+      }
+    }
+  }
+
+  #key(name: string): string {
+    return `${this.#prefix}${name}`;
+  }
+}
