@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
 import { type BalancedService, BalancerError, formatBalancerPlan, LoadBalancer } from '../../src/balancer/index.ts';
-import { type MemoryContainer, MemoryKernel } from '../../src/testing/memory-kernel.ts';
-import { tcp } from '../../src/testing/packets/build.ts';
+import { type MemoryContainer, MemoryKernel, tcp } from '../../src/testing/index.ts';
 import { until } from '../support/wait.ts';
 
 function deployment() {

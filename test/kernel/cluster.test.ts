@@ -1,0 +1,167 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Cluster, type ClusterService, EtcdError } from '../../src/cluster/index.ts';
+import { Links } from '../../src/rtnetlink/index.ts';
+import { type MemoryContainer, MemoryKernel } from '../../src/testing/index.ts';
+import { EtcdServer } from '../support/etcd.ts';
+import { until } from '../support/wait.ts';
+
+/** A host with a kernel of its own, whose clock goes with ours. */
+class Host {
+  readonly kernel = MemoryKernel.create();
+  readonly lvs: MemoryContainer;
+  readonly web: MemoryContainer;
+  readonly #clock: NodeJS.Timeout;
+  readonly name: string;
+  readonly number: number;
+  cluster!: Cluster;
+
+  constructor(number: number) {
+    this.number = number;
+    this.name = `host${number}`;
+    this.lvs = this.kernel.container('lvs', {
+      links: [
+        { name: 'eth0', addresses: [`10.10.0.${number}/24`] },
+        { name: 'eth1', addresses: [`192.168.0.${number}/24`] },
+      ],
+    });
+    this.web = this.kernel.container('web', { links: [{ name: 'eth0', addresses: [`192.168.0.${50 + number}/24`] }] });
+    let last = performance.now();
+    this.#clock = setInterval(() => {
+      const now = performance.now();
+      this.kernel.advance(Math.floor(now - last));
+      last += Math.floor(now - last);
+    }, 20);
+  }
+
+  async join(etcd: EtcdServer, prefix: string): Promise<Cluster> {
+    this.cluster = await Cluster.join({
+      etcd: { endpoints: [etcd.endpoint] },
+      host: this.name,
+      prefix,
+      ttlSeconds: 4,
+      containers: name =>
+        name === `lvs${this.number}` ? this.lvs : name === `web${this.number}` ? this.web : undefined,
+    });
+    return this.cluster;
+  }
+
+  async hasAddress(): Promise<boolean> {
+    await using links = Links.open({ netns: this.lvs.netns });
+    return (await links.addresses()).some(({ address }) => address === '10.10.0.100/32');
+  }
+
+  async weights(): Promise<Record<string, number | undefined>> {
+    const [service] = await this.lvs.ipvs.services({ destinations: true });
+    return Object.fromEntries((service?.destinations ?? []).map(({ address, weight }) => [address, weight]));
+  }
+
+  close(): void {
+    clearInterval(this.#clock);
+  }
+}
+
+const web: ClusterService = {
+  name: 'web',
+  protocol: 'tcp',
+  address: '10.10.0.100',
+  port: 80,
+  scheduler: 'rr',
+  forward: 'direct',
+  device: 'eth0',
+  balancers: ['lvs1', 'lvs2', 'lvs3'],
+  servers: [1, 2, 3].map(i => ({
+    host: `host${i}`,
+    container: `web${i}`,
+    name: `web${i}`,
+    address: `192.168.0.${50 + i}`,
+    toPort: 8080,
+  })),
+};
+
+describe('a cluster of three hosts', () => {
+  let etcd: EtcdServer;
+  beforeAll(async () => {
+    etcd = await EtcdServer.start();
+  });
+  afterAll(() => etcd[Symbol.asyncDispose]());
+
+  let clusters = 0;
+  async function run(test: (hosts: Host[]) => Promise<void>): Promise<void> {
+    const hosts = [1, 2, 3].map(i => new Host(i));
+    try {
+      const prefix = `/test${++clusters}`;
+      await Promise.all(hosts.map(host => host.join(etcd, prefix)));
+      await test(hosts);
+    } finally {
+      await Promise.all(hosts.map(host => host.cluster?.leave()));
+      for (const host of hosts) host.close();
+    }
+  }
+  const holders = async (hosts: Host[]) =>
+    (await Promise.all(hosts.map(async host => ((await host.hasAddress()) ? [host.number] : [])))).flat();
+
+  it('programs each host with its part, and one of the balancers with the address', () =>
+    run(async hosts => {
+      await hosts[0]!.cluster.services.put(web);
+      await until(async () => (await holders(hosts)).length === 1);
+      await until(async () =>
+        (await Promise.all(hosts.map(host => host.weights()))).every(
+          weights => Object.values(weights).join() === '1,1,1',
+        ),
+      );
+      for (const host of hosts)
+        expect(await host.web.redirects.list()).toEqual([
+          { protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 },
+        ]);
+      const { services } = await hosts[2]!.cluster.status();
+      expect(services).toEqual([
+        { name: 'web', holder: `host${(await holders(hosts))[0]}`, container: `lvs${(await holders(hosts))[0]}` },
+      ]);
+      await hosts[1]!.cluster.services.delete('web');
+      await until(async () => (await holders(hosts)).length === 0);
+      await until(async () => (await hosts[0]!.web.redirects.list()).length === 0);
+    }));
+
+  it('gives the address of a host that leaves to another at once, and its servers no new connections', () =>
+    run(async hosts => {
+      await hosts[0]!.cluster.services.put(web);
+      await until(async () => (await holders(hosts)).length === 1);
+      const [first] = await holders(hosts);
+      const rest = hosts.filter(({ number }) => number !== first);
+      await hosts[first! - 1]!.cluster.leave();
+      await until(async () => (await holders(rest)).length === 1);
+      expect(await hosts[first! - 1]!.hasAddress()).toBe(false);
+      await until(async () => (await rest[0]!.weights())[`192.168.0.${50 + first!}`] === 0);
+    }));
+
+  it('keeps traffic as it was while etcd is stopped, gives the address up before another can have it, and goes on after', () =>
+    run(async hosts => {
+      await hosts[0]!.cluster.services.put(web);
+      await until(async () => (await holders(hosts)).length === 1);
+      await until(async () => Object.keys(await hosts[0]!.weights()).length === 3);
+      etcd.kill('SIGSTOP');
+      await until(async () => (await holders(hosts)).length === 0);
+      for (const host of hosts)
+        expect(await host.weights()).toEqual({ '192.168.0.51': 1, '192.168.0.52': 1, '192.168.0.53': 1 });
+      etcd.kill('SIGCONT');
+      await until(async () => (await holders(hosts)).length === 1);
+      await until(async () =>
+        (await Promise.all(hosts.map(host => host.weights()))).every(
+          weights => Object.values(weights).join() === '1,1,1',
+        ),
+      );
+    }));
+
+  it('refuses a bad declaration when it is put, with its path, and leaves the others alone where one is there anyway', () =>
+    run(async hosts => {
+      const { cluster } = hosts[0]!;
+      await expect(cluster.services.put({ ...web, port: 0 })).rejects.toMatchObject({
+        attribute: 'port',
+        code: 'ERR_OUT_OF_RANGE',
+      });
+      const revision = await cluster.services.put(web, { revision: 0n });
+      await expect(cluster.services.put(web, { revision: 0n })).rejects.toBeInstanceOf(EtcdError);
+      expect((await cluster.services.list()).map(({ revision: at }) => at)).toEqual([revision]);
+      await until(async () => (await holders(hosts)).length === 1);
+    }));
+});
