@@ -23,6 +23,8 @@ export default defineConfig([
       'iptables/index': 'src/iptables/index.ts',
       'container/index': 'src/container/index.ts',
       'netlink/index': 'src/netlink/index.ts',
+      'balancer/index': 'src/balancer/index.ts',
+      'cluster/index': 'src/cluster/index.ts',
       'testing/index': 'src/testing/index.ts',
       'cli/index': 'src/cli/index.ts',
     },

@@ -54,6 +54,9 @@ const ALLOWED: Record<string, readonly string[]> = {
   // What is made of the APIs.
   container: [...KERNEL, 'nf_tables', 'ctnetlink', 'nftables', 'ipvs', 'nflog', 'rtnetlink', 'conntrack'],
   fleet: [...KERNEL, 'nftables', 'ipvs', 'container'],
+  // Services over containers, and over hosts: they stand on the handles.
+  balancer: [...KERNEL, 'ffi', 'nftables', 'ipvs', 'rtnetlink', 'container'],
+  cluster: ['errors', 'signal', 'codec', 'rtnetlink', 'container', 'balancer'],
   cli: ['errors', 'ffi', 'netns', 'container'],
 
   // A kernel in memory, for tests. Its own code is below; only what users see of it is made of the APIs.
