@@ -33,6 +33,8 @@ const PEERS = [
   'ulogd2',
   'ulogd2-json',
   'openssh-client',
+  'openssl',
+  'etcd-server',
 ];
 const GUEST_SECONDS = patience(2400);
 

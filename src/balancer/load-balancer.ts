@@ -424,7 +424,7 @@ export class LoadBalancer {
   /**
    * The same as OpenMetrics text (`OPEN_METRICS_TYPE`), with IPVS's counters as the kernel has them now.
    * @example
-   * response.setHeader('content-type', OPEN_METRICS_TYPE).end(await lb.metrics());
+   * console.log(await lb.metrics());
    */
   async metrics(): Promise<string> {
     this.#checkOpen();

@@ -91,7 +91,11 @@ interface LocalBalancer {
  *
  * While etcd does not answer, traffic goes on as it was and nothing is changed, except that addresses are given up in time.
  * @example
- * const cluster = await Cluster.join({ etcd: { endpoints: ['http://10.0.0.1:2379'] }, host: 'a', containers: name => running.get(name) });
+ * const cluster = await Cluster.join({
+ *   etcd: { endpoints: ['http://10.0.0.1:2379'] },
+ *   host: 'a',
+ *   containers: name => running.get(name),
+ * });
  */
 export class Cluster {
   /** The declared services. */
@@ -180,7 +184,11 @@ export class Cluster {
    * @throws TypeError, RangeError with the path
    * @throws the signal's reason, if it aborts before etcd has answered
    * @example
-   * await using cluster = await Cluster.join({ etcd: { endpoints }, host: 'a', containers: name => running.get(name) });
+   * await using cluster = await Cluster.join({
+   *   etcd: { endpoints: ['http://10.0.0.1:2379'] },
+   *   host: 'a',
+   *   containers: name => running.get(name),
+   * });
    */
   static async join(options: JoinOptions): Promise<Cluster> {
     const cluster = new Cluster(options);

@@ -23,7 +23,11 @@ export interface ChangeOptions {
   revision?: bigint;
 }
 
-/** The declared services of a cluster, in etcd. Any host, and any program, may change them. */
+/**
+ * The declared services of a cluster, in etcd. Any host, and any program, may change them.
+ * @example
+ * await cluster.services.put(clusterService);
+ */
 export class ClusterServices {
   readonly #etcd: Etcd;
   readonly #prefix: string;
@@ -42,7 +46,7 @@ export class ClusterServices {
    * @throws TypeError, RangeError with the path; nothing is put
    * @throws EtcdError ERR_CONFLICT somebody else has changed it since `revision`
    * @example
-   * await cluster.services.put(web);
+   * await cluster.services.put(clusterService);
    */
   async put(service: ClusterService, options: ChangeOptions = {}): Promise<bigint> {
     checkClusterService(service);
@@ -109,8 +113,10 @@ export class ClusterServices {
   /**
    * The services that there are, and then each change, until the signal aborts. It goes on over lost connections and compactions: a service that
    * went meanwhile is told as deleted.
+   * @throws EtcdError etcd does not answer at the beginning
    * @param options `signal`
    * @example
+   * const { signal } = new AbortController();
    * for await (const change of cluster.services.watch({ signal })) console.log(change.type, change.name);
    */
   async *watch({ signal }: { /** Ends the loop. */ signal: AbortSignal }): AsyncGenerator<ServiceChange> {

@@ -131,7 +131,7 @@ describe('checks of servers', () => {
     expect([good, /[^ -~]/.test(reason)]).toEqual([false, false]);
   });
 
-  it('by HTTPS look at the certificate', async () => {
+  it('by HTTPS look at the certificate, and fail with ERR_TLS_CERT_ALTNAME_INVALID for another name', async () => {
     const { balancer, server } = await pair();
     const folder = mkdtempSync(join(tmpdir(), 'netsteer-tls-'));
     cleanUps.add(() => rmSync(folder, { recursive: true }));

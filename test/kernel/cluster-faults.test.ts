@@ -1,10 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { Links } from '../../src/rtnetlink/index.ts';
 import { Host, web } from '../support/cluster-host.ts';
 import { CuttableProxy } from '../support/cuttable-proxy.ts';
 import { EtcdServer } from '../support/etcd.ts';
-import { until } from '../support/wait.ts';
+import { anyMoment, until } from '../support/wait.ts';
 import { isLong } from '../support/where.ts';
 
 const FAULTS = isLong ? 1000 : 8;
@@ -34,17 +33,17 @@ it(`at no time have two hosts the address, over ${FAULTS} faults, and after each
         const [holder = 0] = holders();
         doing = `host ${holder} cut off for ${milliseconds} ms`;
         proxies[holder]!.cut();
-        await delay(milliseconds);
+        await anyMoment(milliseconds);
         proxies[holder]!.mend();
       } else if (kind === 1) {
         doing = `etcd stopped for ${milliseconds} ms`;
         etcd.kill('SIGSTOP');
-        await delay(milliseconds);
+        await anyMoment(milliseconds);
         etcd.kill('SIGCONT');
       } else if (kind === 2) {
         doing = 'etcd killed';
         await etcd.stop();
-        await delay(milliseconds / 4);
+        await anyMoment(milliseconds / 4);
         await etcd.run();
       } else {
         doing = 'the holder leaves';

@@ -78,7 +78,7 @@ describe('a cluster of three hosts', () => {
       );
     }));
 
-  it('refuses a bad declaration when it is put, with its path, and leaves the others alone where one is there anyway', () =>
+  it('rejects a bad declaration with ERR_OUT_OF_RANGE and its path when it is put, and one that somebody else has changed', () =>
     run(async hosts => {
       const { cluster } = hosts[0]!;
       await expect(cluster.services.put({ ...web, port: 0 })).rejects.toMatchObject({

@@ -46,7 +46,7 @@ export class EtcdServer {
 
   async #answers(): Promise<boolean> {
     try {
-      const response = await fetch(`${this.endpoint}/health`, { signal: AbortSignal.timeout(500) });
+      const response = await fetch(`${this.endpoint}/health`);
       return response.ok && ((await response.json()) as { health?: string }).health === 'true';
     } catch {
       return false;

@@ -147,7 +147,7 @@ test('the fallback serves while the quorum is lost, and without one the servers 
   expect(await weightsOf(lvs)).toEqual({ 50: 1, 51: 1 });
 });
 
-test('a change that fails is named, and with `rollback` the others are taken back', async () => {
+test('a change that fails is named with ERR_PARTIAL, and with `rollback` the others are taken back', async () => {
   const { lvs, webs, services } = deployment();
   await using lb = LoadBalancer.open({ balancers: [lvs] });
   const wrong = services.map(service => ({ ...service, device: 'eth9' }));
