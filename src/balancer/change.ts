@@ -13,14 +13,57 @@ export interface ChangePlace {
 /** One change, as data. */
 export type BalancerChange = ChangePlace &
   (
-    | { kind: 'setting'; action: 'change'; sysctl: string; value: string; before: string }
-    | { kind: 'address'; action: 'add' | 'remove'; address: string; device: string }
+    | {
+        /** What is changed. */
+        kind: 'setting';
+        /** Whether it is added, changed or removed. */
+        action: 'change';
+        /** The name of the setting, as NetNs.sysctl takes it. */
+        sysctl: string;
+        /** Its value after the change. */
+        value: string;
+        /** Its value before the change. */
+        before: string;
+      }
+    | {
+        kind: 'address';
+        action: 'add' | 'remove';
+        /** The address with its prefix: '10.10.0.100/32'. */
+        address: string;
+        /** The name of the device. */
+        device: string;
+      }
     | { kind: 'device'; action: 'add' | 'change' | 'remove'; device: string }
-    | { kind: 'route'; action: 'add' | 'remove'; via: string }
-    | { kind: 'redirect'; action: 'add' | 'remove'; redirect: Redirect }
-    | { kind: 'log'; action: 'add' | 'remove'; rule: LogRule }
-    | { kind: 'rules'; action: 'add' | 'change' | 'remove'; table: string }
-    | { kind: 'ipvs'; action: 'add' | 'change' | 'remove'; operation: IpvsOperation }
+    | {
+        kind: 'route';
+        action: 'add' | 'remove';
+        /** The gateway of the default route. */
+        via: string;
+      }
+    | {
+        kind: 'redirect';
+        action: 'add' | 'remove';
+        /** The redirect. */
+        redirect: Redirect;
+      }
+    | {
+        kind: 'log';
+        action: 'add' | 'remove';
+        /** The log rule. */
+        rule: LogRule;
+      }
+    | {
+        kind: 'rules';
+        action: 'add' | 'change' | 'remove';
+        /** The name of the library's own table, of the family inet. */
+        table: string;
+      }
+    | {
+        kind: 'ipvs';
+        action: 'add' | 'change' | 'remove';
+        /** The change of a service or a server, as Ipvs.apply takes it. */
+        operation: IpvsOperation;
+      }
   );
 
 const SIGNS = { add: '+', change: '~', remove: '-' } as const;

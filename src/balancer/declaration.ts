@@ -28,7 +28,14 @@ export interface BalancedServer {
 }
 
 /** A port or a range of ports of a service that is known by a firewall mark. */
-export type MarkedPort = number | { from: number; to: number };
+export type MarkedPort =
+  | number
+  | {
+      /** The first port of a range, 1 to 65,535. */
+      from: number;
+      /** The last port of a range, 1 to 65,535, not below `from`. */
+      to: number;
+    };
 
 /**
  * A service, its servers and what keeps it alive. The service is known by an address and a port, or by an address and many ports: IPVS then
@@ -76,7 +83,13 @@ export interface BalancedService {
   accept?: 'redirect' | 'alias';
   /**
    * 'masquerade': how replies find the way back through the balancer. 'none' (the default): the network sees to it. 'route': the default
-   * route of servers in containers leads to `gateway`. 'snat': the balancer puts its own address in place of the client's.
+   * route of servers in containers leads to `route`. 'snat': the balancer puts its own address in place of the client's.
    */
-  replies?: 'none' | 'snat' | { route: string };
+  replies?:
+    | 'none'
+    | 'snat'
+    | {
+        /** The gateway: an address of the balancer in the servers' network. */
+        route: string;
+      };
 }

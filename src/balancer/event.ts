@@ -11,13 +11,41 @@ export interface ServerPlace {
 }
 
 /** What a load balancer tells. */
-export type BalancerEvent = { /** When, in milliseconds since 1970. */ atMs: number } & (
-  | ({ type: 'up' | 'down'; reason?: string } & ServerPlace)
-  | ({ type: 'draining' | 'drained'; connections: number } & ServerPlace)
-  | ({ type: 'weight'; weight: number } & ServerPlace)
+export type BalancerEvent = {
+  /** When, in milliseconds since 1970. */
+  atMs: number;
+} & (
+  | ({
+      /** What has happened. */
+      type: 'up' | 'down';
+      /** Why the last check has failed. */
+      reason?: string;
+    } & ServerPlace)
+  | ({
+      type: 'draining' | 'drained';
+      /** How many connections the server has. */
+      connections: number;
+    } & ServerPlace)
+  | ({
+      type: 'weight';
+      /** The server's new weight. */
+      weight: number;
+    } & ServerPlace)
   | { type: 'quorum-lost' | 'quorum-gained' | 'panic' | 'panic-over'; balancer: string; service: string }
-  | { type: 'applied'; changes: BalancerChange[]; failed: number }
-  | { type: 'error'; error: Error; balancer?: string; service?: string }
+  | {
+      type: 'applied';
+      /** The changes that were made. */
+      changes: BalancerChange[];
+      /** How many changes failed. */
+      failed: number;
+    }
+  | {
+      type: 'error';
+      /** The error. */
+      error: Error;
+      balancer?: string;
+      service?: string;
+    }
 );
 
 /** How many events wait for a reader that is slow. The oldest go. */

@@ -464,7 +464,10 @@ export class LoadBalancer {
    * await lb.close({ remove: true });
    */
   async close(
-    options: { /** Take everything away that this load balancer has made. */ remove?: boolean } = {},
+    options: {
+      /** Take everything away that this load balancer has made. Default false. */
+      remove?: boolean;
+    } = {},
   ): Promise<void> {
     checkObject(options, [], ['remove']);
     if (options.remove === true && this.#closing === undefined) await this.apply([]);

@@ -20,7 +20,12 @@ export interface ServerStatus {
   /** Its weight in the kernel; undefined if it is not there. */
   weight?: number;
   /** Its connections, as IPVS counts them. */
-  connections: { active: number; inactive: number };
+  connections: {
+    /** Those that are established. */
+    active: number;
+    /** Those that have ended, or have not begun, and still have an entry. */
+    inactive: number;
+  };
 }
 
 /** A service at one balancer. */
@@ -41,7 +46,9 @@ export interface ServiceStatus {
 export interface BalancerStatus {
   /** Each balancer. */
   balancers: {
-    /** The container's id, or the number of its namespace. */ name: string /** Its services. */;
+    /** The container's id, or the number of its namespace. */
+    name: string;
+    /** Its services. */
     services: ServiceStatus[];
   }[];
 }

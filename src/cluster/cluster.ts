@@ -32,11 +32,32 @@ export interface JoinOptions {
 }
 
 /** What a cluster tells. */
-export type ClusterEvent = { /** When, in milliseconds since 1970. */ atMs: number } & (
-  | { type: 'host-up' | 'host-down'; host: string }
-  | { type: 'held' | 'lost'; service: string; address: string; reason?: string }
+export type ClusterEvent = {
+  /** When, in milliseconds since 1970. */
+  atMs: number;
+} & (
+  | {
+      /** What has happened. */
+      type: 'host-up' | 'host-down';
+      /** The name of the host. */
+      host: string;
+    }
+  | {
+      type: 'held' | 'lost';
+      /** The name of the service. */
+      service: string;
+      /** The service's address. */
+      address: string;
+      /** Why the address was lost. */
+      reason?: string;
+    }
   | { type: 'connected' | 'cut-off' }
-  | { type: 'problem'; service?: string; error: Error }
+  | {
+      type: 'problem';
+      service?: string;
+      /** The error. */
+      error: Error;
+    }
 );
 
 /** What a host has told of itself. */
@@ -59,8 +80,11 @@ export interface ClusterStatus {
   hosts: ClusterHost[];
   /** The services, and which host has the address of each. */
   services: {
-    /** Its name. */ name: string /** The host that has its address. */;
-    holder?: string /** The container. */;
+    /** Its name. */
+    name: string;
+    /** The host that has its address; undefined: none has. */
+    holder?: string;
+    /** The balancer's container on that host. */
     container?: string;
   }[];
   /** What cannot be programmed: a declaration that is none, a container that refuses. By service. */

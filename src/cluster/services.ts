@@ -12,10 +12,24 @@ export interface StoredService {
 
 /** A change of the declared services. */
 export type ServiceChange =
-  | { type: 'put'; name: string; service: ClusterService; revision: bigint }
+  | {
+      /** What has happened; 'bad': the stored value is no service that this version knows. */
+      type: 'put';
+      /** The name of the service. */
+      name: string;
+      /** The service. */
+      service: ClusterService;
+      /** The revision of etcd at which it was changed. */
+      revision: bigint;
+    }
   | { type: 'delete'; name: string; revision: bigint }
-  /** What is stored is no service that this version knows. */
-  | { type: 'bad'; name: string; error: Error; revision: bigint };
+  | {
+      type: 'bad';
+      name: string;
+      /** Why it is no service. */
+      error: Error;
+      revision: bigint;
+    };
 
 /** The condition of a change. */
 export interface ChangeOptions {
@@ -119,7 +133,12 @@ export class ClusterServices {
    * const { signal } = new AbortController();
    * for await (const change of cluster.services.watch({ signal })) console.log(change.type, change.name);
    */
-  async *watch({ signal }: { /** Ends the loop. */ signal: AbortSignal }): AsyncGenerator<ServiceChange> {
+  async *watch({
+    signal,
+  }: {
+    /** Ends the loop. */
+    signal: AbortSignal;
+  }): AsyncGenerator<ServiceChange> {
     let known = new Map<string, bigint>();
     for (;;) {
       const { changes, revision } = await this.read(signal);

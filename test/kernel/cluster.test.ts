@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { EtcdError } from '../../src/cluster/index.ts';
+import { Cluster, EtcdError } from '../../src/cluster/index.ts';
 import { Host, web } from '../support/cluster-host.ts';
+import { transpileSource } from '../support/compiled.ts';
 import { EtcdServer } from '../support/etcd.ts';
+import { AsyncFunction, SnippetsOf } from '../support/snippets.ts';
 import { until } from '../support/wait.ts';
+
+const page = new SnippetsOf('test/kernel/cluster.test.ts');
 
 describe('a cluster of three hosts', () => {
   let etcd: EtcdServer;
@@ -90,4 +94,15 @@ describe('a cluster of three hosts', () => {
       expect((await cluster.services.list()).map(({ revision: at }) => at)).toEqual([revision]);
       await until(async () => (await holders(hosts)).length === 1);
     }));
+
+  it("is joined by docs/cluster.md's example, which declares a service", async () => {
+    const { code } = page.take('Cluster.join');
+    const body = transpileSource(code.replaceAll(/^import .*$/gm, ''));
+    const printed: unknown[] = [];
+    const join = (options: Parameters<typeof Cluster.join>[0]) =>
+      Cluster.join({ ...options, etcd: { endpoints: [etcd.endpoint] }, prefix: '/docs' });
+    await new AsyncFunction('Cluster', 'console', body)({ join }, { log: (value: unknown) => printed.push(value) });
+    expect(printed).toMatchObject([{ host: 'a', connected: true, hosts: [{ name: 'a', alive: true }] }]);
+    expect(page.left).toEqual([]);
+  });
 });

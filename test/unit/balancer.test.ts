@@ -1,10 +1,11 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { type BalancedService, BalancerError, formatBalancerPlan, LoadBalancer } from '../../src/balancer/index.ts';
 import { type MemoryContainer, MemoryKernel, tcp } from '../../src/testing/index.ts';
 import { until } from '../support/wait.ts';
 
 function deployment() {
   const kernel = MemoryKernel.create();
+  onTestFinished(() => kernel.close());
   const lvs = kernel.container('lvs', {
     links: [
       { name: 'eth0', addresses: ['10.10.0.2/24'] },
@@ -141,8 +142,17 @@ test('the fallback serves while the quorum is lost, and without one the servers 
   expect(await weightsOf(lvs)).toEqual({ 50: 0, 51: 0, 99: 1 });
   good = true;
   await until(async () => (await weightsOf(lvs))[99] === undefined);
-  await lb.apply(services.map(service => ({ ...service, health })));
-  good = false;
+  // Both fail in the same moment: each waits until the other is checked, too.
+  const asked = new Set<string>();
+  let fail = (_verdict: boolean) => {};
+  const verdict = new Promise<boolean>(resolve => {
+    fail = resolve;
+  });
+  const exec = ({ name }: { name: string }) => {
+    if (asked.add(name).size === 2) fail(false);
+    return verdict;
+  };
+  await lb.apply(services.map(service => ({ ...service, health: { ...health, exec, timeoutMs: 60_000 } })));
   await until(async () => (await lb.status()).balancers[0]!.services[0]!.panic);
   expect(await weightsOf(lvs)).toEqual({ 50: 1, 51: 1 });
 });

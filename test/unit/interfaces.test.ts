@@ -8,8 +8,6 @@ import { expect, test } from 'vitest';
  * folder of src imports. These are the others, which have an idea of their own that cannot be seen, or not in reasonable time, from outside.
  */
 const DEEP: Readonly<Record<string, string>> = {
-  'balancer/health/checker.ts': 'its checks are made one at a time, of servers without a service',
-  'balancer/health/declaration.ts': 'gives a check its defaults, as a declaration does',
   'cluster/etcd.ts': 'etcd is killed, stopped and compacted while it is asked, without a host',
   'cluster/etcd-options.ts': 'gives the client of etcd its defaults',
   'cluster/lease.ts': 'loses etcd while it is held, without a host',

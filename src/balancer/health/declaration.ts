@@ -77,10 +77,38 @@ export interface UdpCheck {
 /** How the servers of a service are checked: one of tcp, http, https, udp and exec, and the timing. */
 export type HealthCheck = HealthTiming &
   (
-    | { tcp: true | TcpCheck; http?: never; https?: never; udp?: never; exec?: never }
-    | { http: true | HttpCheck; tcp?: never; https?: never; udp?: never; exec?: never }
-    | { https: true | HttpsCheck; tcp?: never; http?: never; udp?: never; exec?: never }
-    | { udp: UdpCheck; tcp?: never; http?: never; https?: never; exec?: never }
+    | {
+        /** A TCP connection. */
+        tcp: true | TcpCheck;
+        http?: never;
+        https?: never;
+        udp?: never;
+        exec?: never;
+      }
+    | {
+        /** A request by HTTP. */
+        http: true | HttpCheck;
+        tcp?: never;
+        https?: never;
+        udp?: never;
+        exec?: never;
+      }
+    | {
+        /** A request by HTTPS. */
+        https: true | HttpsCheck;
+        tcp?: never;
+        http?: never;
+        udp?: never;
+        exec?: never;
+      }
+    | {
+        /** A datagram and its answer. */
+        udp: UdpCheck;
+        tcp?: never;
+        http?: never;
+        https?: never;
+        exec?: never;
+      }
     | {
         /**
          * A function. Its promise (or value) is the verdict, an error is a failure. The signal aborts when the time is over. It runs in the home
