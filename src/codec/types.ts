@@ -306,15 +306,17 @@ export function namedBits<Flag extends string>(bits: number, names: Readonly<Rec
 }
 
 function bitsOf<Flag extends string>(bits: number, rows: readonly (readonly [Flag, number])[]): (Flag | number)[] {
-  const list: (Flag | number)[] = [];
+  // Made with its first name in it: an array that was empty gets room for seventeen by the first push.
+  let list: (Flag | number)[] | undefined;
   let left = bits;
   for (const [name, bit] of rows) {
     if ((bits & bit) === 0) continue;
-    list.push(name);
+    if (list === undefined) list = [name];
+    else list.push(name);
     left &= ~bit;
   }
-  if (left !== 0) list.push(left >>> 0);
-  return list;
+  if (left === 0) return list ?? [];
+  return list === undefined ? [left >>> 0] : [...list, left >>> 0];
 }
 
 /** An IPv4 or IPv6 address as text, in four or sixteen bytes. */

@@ -10,6 +10,7 @@ import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import { MESSAGES, type MessageName, readObject } from '../../nf_tables/message.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
+import { RuleReader } from '../../nf_tables/rule-reader.ts';
 import type { NftSet, SetKey } from '../../nf_tables/set.ts';
 import type { Table } from '../../nf_tables/table.ts';
 import type { XtLayouts } from '../../nf_tables/xt/layout.ts';
@@ -187,7 +188,9 @@ function* dump<K extends keyof Kinds>(
   const { number } = MESSAGES[LISTS[kind].new];
   const tableField = kind === 'table' ? 'name' : 'table';
   const check = checker(generation);
-  const decode = (message: Message) => readObject(LISTS[kind].new, message, xt) as unknown as Kinds[K];
+  const rules = kind === 'rule' ? new RuleReader(xt) : undefined;
+  const decode = (message: Message) =>
+    (rules?.read(message) ?? readObject(LISTS[kind].new, message, xt)) as unknown as Kinds[K];
   try {
     memory?.begin();
     const read = (message: Message) => {

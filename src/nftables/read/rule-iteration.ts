@@ -2,8 +2,8 @@ import { isNotFound, StateError } from '../../errors.ts';
 import { NETLINK_NETFILTER } from '../../linux/netlink.ts';
 import { Exchange, type Message, NetlinkSocket, type Operation } from '../../netlink/index.ts';
 import type { Step } from '../../netlink/operation.ts';
-import { readObject } from '../../nf_tables/message.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
+import { RuleReader } from '../../nf_tables/rule-reader.ts';
 import type { XtLayouts } from '../../nf_tables/xt/layout.ts';
 import { throwIfAborted } from '../../signal.ts';
 import { checkRuleFilter, eachRule, type ListFilter } from './listing.ts';
@@ -94,8 +94,9 @@ export class RuleIteration implements AsyncIterable<RuleEntry>, Iterable<RuleEnt
     own.operation = 'nftables.eachRule';
     const part: RuleEntry[] = [];
     const { table } = this.#filter;
+    const rules = new RuleReader(this.#xt);
     const visit = (message: Message) => {
-      const rule = readObject('newrule', message, this.#xt);
+      const rule = rules.read(message);
       if (table === undefined || rule.table === table) part.push(rule);
     };
     const close = () => {
