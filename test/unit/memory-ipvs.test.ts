@@ -354,16 +354,30 @@ describe('connections through IPVS', () => {
     expect(await connectionsOf(lb)).toEqual([]);
   });
 
-  it('belongs to a service of a firewall mark, whatever its port', async () => {
-    const key = { firewallMark: 7, family: 'ipv4' } as const;
-    lb.ipvs.sync.addService({ ...key, scheduler: 'rr' });
-    lb.ipvs.sync.addDestination(key, server(2, { port: 0 }));
-    await lb.nftables.apply(
-      'table ip m {\n chain c {\n type filter hook prerouting priority mangle\n tcp dport { 80, 443 } meta mark set 7\n }\n }\n',
-    );
-    const { forwardedTo } = lb.receive(tcp({ from: '10.10.0.9:1', to: '10.10.0.100:443' }), { on: 'eth0' });
-    expect(forwardedTo).toEqual({ address: '10.10.0.2', port: 443, method: 'direct' });
-  });
+  it.each([
+    ['direct', undefined],
+    ['direct', { timeoutSeconds: 60 }],
+    ['masquerade', undefined],
+    ['masquerade', { timeoutSeconds: 60 }],
+    ['tunnel', { timeoutSeconds: 60 }],
+  ] as const)(
+    'belongs to a service of a firewall mark, whatever its port, which it keeps: %s, %o',
+    async (forward, persistence) => {
+      const key = { firewallMark: 7, family: 'ipv4' } as const;
+      lb.netns.sysctl.set('net.ipv4.ip_forward', 1);
+      lb.ipvs.sync.addService({ ...key, scheduler: 'rr', ...(persistence && { persistence }) });
+      lb.ipvs.sync.addDestination(key, server(2, { port: 0, forward }));
+      await lb.nftables.apply(
+        'table ip m {\n chain c {\n type filter hook prerouting priority mangle\n tcp dport { 80, 443 } meta mark set 7\n }\n }\n',
+      );
+      const sent = (port: number, flags: 'syn' | 'ack') =>
+        lb.receive(tcp({ from: '10.10.0.9:1', to: `10.10.0.100:${port}`, flags }), { on: 'eth0' }).forwardedTo;
+      for (const port of [443, 80]) {
+        const to = { address: '10.10.0.2', port, method: forward };
+        expect([sent(port, 'syn'), sent(port, 'ack')]).toEqual([to, to]);
+      }
+    },
+  );
 
   it('comes back as the virtual address from a masqueraded server, and is delivered where the server is this host', () => {
     balance({ scheduler: 'rr' }, server(2, { forward: 'masquerade', port: 8080 }));
