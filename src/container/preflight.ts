@@ -1,5 +1,6 @@
 import { isPermission } from '../errors.ts';
 import { Ipvs } from '../ipvs/index.ts';
+import type { KernelDescription } from '../netns/access.ts';
 import { NetNs } from '../netns/index.ts';
 import { hasCapability, isInitialUser, reachOf } from '../netns/user.ts';
 import { Nftables } from '../nftables/index.ts';
@@ -22,7 +23,7 @@ export interface Ability {
   reason?: Obstacle;
   /** Why it does not work or works only in part, or that the first use will load a module. */
   why?: string;
-  /** One line to run on the host. */
+  /** One line to run on the host; for a kernel in memory, the call that makes one which has what is missing. */
   remedy?: string;
 }
 
@@ -89,7 +90,7 @@ export async function preflight(
   options: { load?: boolean } = {},
   at: Places = { root: '/' },
 ): Promise<Preflight> {
-  const modules = new KernelModules(at);
+  const modules = netns.access.described ?? new KernelModules(at);
   const abilities: Ability[] = [{ name: 'enter', ...enter(netns) }];
   for (const name of Object.keys(NEEDS) as Exclude<AbilityName, 'enter'>[]) {
     const { base } = NEEDS[name];
@@ -117,7 +118,7 @@ function enter(netns: NetNs): Finding {
 async function check(
   name: Exclude<AbilityName, 'enter'>,
   netns: NetNs,
-  modules: KernelModules,
+  modules: KernelModules | KernelDescription,
   load: boolean,
 ): Promise<Finding> {
   const { modules: needed, since } = NEEDS[name];
@@ -125,6 +126,7 @@ async function check(
     const why = `Linux ${since} has it, this is ${modules.release}`;
     return { works: false, reason: 'kernel', why, remedy: `boot Linux ${since} or newer` };
   }
+  if (!(modules instanceof KernelModules)) return checkDescribed(name, netns, modules);
   const states = needed.map(need => ({ ...need, state: modules.state(need.module, need.symbol) }));
   const absent = states.find(({ state }) => state === 'absent');
   if (absent !== undefined) {
@@ -137,6 +139,20 @@ async function check(
   const refused = maySay(name, netns);
   if (refused !== undefined) return refused;
   return present ? WORKS : pending(name, states, modules);
+}
+
+/** For a kernel in memory: its modules are there or not, and the caller has every right that the user namespace gives. */
+async function checkDescribed(
+  name: Exclude<AbilityName, 'enter'>,
+  netns: NetNs,
+  kernel: KernelDescription,
+): Promise<Finding> {
+  const missing = NEEDS[name].modules.filter(({ module }) => !kernel.hasModule(module)).map(({ module }) => module);
+  if (missing.length > 0) {
+    const why = `this kernel has no ${missing.join(' and no ')}`;
+    return { works: false, reason: 'module', why, remedy: kernel.remedy(missing) };
+  }
+  return name === 'ipvs' || name === 'nftables' ? ask(name, netns, 'present') : WORKS;
 }
 
 /** For modules that are not loaded yet: whether the first use will load them. */
@@ -195,6 +211,8 @@ function maySay(name: AbilityName, netns: NetNs): Finding | undefined {
 
 /** Why a permission is missing: the process does not have the capability, or has it in a user namespace that does not count here. */
 function refusal(netns: NetNs, capability: 'CAP_NET_ADMIN' | 'CAP_SYS_ADMIN'): Omit<Finding, 'works'> {
+  const { described } = netns.access;
+  if (described !== undefined) return { reason: described.userNamespace ? 'user-namespace' : 'capability' };
   if (!hasCapability(capability))
     return { reason: 'capability', why: `this process has no ${capability}`, remedy: AS_ROOT };
   const isOutside = reachOf(netns) === 'outside';

@@ -20,6 +20,17 @@ export interface OpenFile {
   close(): void;
 }
 
+/** A kernel that tells itself what the files of this machine say of a real one. */
+export interface KernelDescription {
+  /** The release of Linux, such as '6.12'. */
+  readonly release: string;
+  hasModule(name: string): boolean;
+  /** How a test gives the kernel a module that it lacks. */
+  remedy(modules: readonly string[]): string;
+  /** Whether the namespace belongs to a user namespace below the first one. */
+  readonly userNamespace: boolean;
+}
+
 /**
  * What a namespace is to this library: an identity, the calls by which its sockets are opened, and its files. The kernel's namespaces are one
  * kind; those of a kernel in memory are another.
@@ -36,6 +47,8 @@ export interface NamespaceAccess {
   readonly files: NamespaceFiles;
   /** Entering it moves this thread, so that many are entered faster one after the other. False for a kernel in memory. */
   readonly movesThread: boolean;
+  /** Of a kernel in memory; undefined for this machine's kernel. */
+  readonly described: KernelDescription | undefined;
   /** Runs a function inside, and returns home. */
   enter<T>(inside: () => T): T;
   /** Another namespace of the same kernel, by a number of `ffi`, which it then owns. */
@@ -47,6 +60,7 @@ export interface NamespaceAccess {
 export class KernelAccess implements NamespaceAccess {
   readonly ffi = ffi();
   readonly movesThread = true;
+  readonly described = undefined;
   readonly device: number;
   readonly inode: number;
   readonly #file: Descriptor | undefined;

@@ -12,7 +12,7 @@ import { MemoryAccess } from './machine/access.ts';
 import { MemoryCalls } from './machine/calls.ts';
 import type { Fault } from './machine/faults.ts';
 import { Machine } from './machine/machine.ts';
-import type { MachineState } from './machine/state.ts';
+import { hasModule, type MachineState } from './machine/state.ts';
 import { MemoryContainer, type MemoryContainerOptions } from './memory-container.ts';
 import { netfilter } from './netfilter.ts';
 import { expire as expireLogs } from './nflog/log.ts';
@@ -23,8 +23,8 @@ export interface MemoryKernelOptions {
   /** The release of Linux that it behaves as, as far as releases differ: '6.1', '6.12' (the default), '6.18', or one between or above. */
   readonly release?: string;
   /**
-   * The modules of the kernel that can be loaded, such as 'ip_vs', 'ip_vs_wrr', 'nft_masq': what needs another is refused as a kernel without it
-   * does. All by default.
+   * The modules of the kernel that can be loaded, such as 'nf_tables', 'nft_masq', 'ip_vs', 'ip_vs_wrr', 'nfnetlink_log': a request that needs
+   * another is refused as by a kernel without it, and `preflight()` tells which is missing. All by default.
    */
   readonly modules?: readonly string[];
   /** Time stands still but for `advance()`: timeouts, limits and timestamps go by it. The only clock there is. */
@@ -206,18 +206,24 @@ export class MemoryKernel {
   text(): string {
     return this.#machine.faults.without(() =>
       [...this.#machine.state.namespaces.values()]
-        .map(({ inode, name }) => `# ${name}\n${this.#textOf(this.#netns(inode))}`)
+        .map(({ inode, name, userNamespace }) => `# ${name}\n${this.#textOf(this.#netns(inode), userNamespace)}`)
         .join('\n'),
     );
   }
 
-  #textOf(netns: NetNs): string {
-    using nft = Nftables.open({ netns });
-    const rules = formatRuleset(nft.sync.ruleset({ elements: true }));
-    using ipvs = Ipvs.open({ netns, via: 'netlink' });
-    const services = formatRules(ipvs.sync.snapshot().servers);
+  #textOf(netns: NetNs, userNamespace: boolean): string {
+    const { release } = this.#machine;
+    let text = '';
+    if (hasModule(release, 'nf_tables')) {
+      using nft = Nftables.open({ netns });
+      text += formatRuleset(nft.sync.ruleset({ elements: true }));
+    }
+    if (hasModule(release, 'ip_vs')) {
+      using ipvs = Ipvs.open({ netns, via: userNamespace ? 'sockopt' : 'netlink' });
+      text += formatRules(ipvs.sync.snapshot().servers);
+    }
     netns.close();
-    return `${rules}${services}`;
+    return text;
   }
 
   /**

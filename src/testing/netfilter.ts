@@ -10,13 +10,22 @@ import * as expectations from './conntrack/expectation-requests.ts';
 import * as conntrack from './conntrack/requests.ts';
 import { COUNT, refusalOf } from './conntrack/settings.ts';
 import type { Family } from './machine/machine.ts';
+import { hasModule } from './machine/state.ts';
 import * as nfTables from './nf_tables/subsystem.ts';
 import * as nflog from './nflog/log.ts';
 import { EINVAL, refuse } from './refusal.ts';
 
 const TYPE_AT = 4;
 
-/** nfnetlink: the subsystems behind NETLINK_NETFILTER. */
+/** The subsystems behind NETLINK_NETFILTER. Without its module one is none that the kernel knows. */
+const SUBSYSTEMS: Readonly<Record<number, { readonly module: string; readonly answer: Family['answer'] }>> = {
+  [NFNL_SUBSYS_NFTABLES]: { module: 'nf_tables', answer: nfTables.answer },
+  [NFNL_SUBSYS_ULOG]: { module: 'nfnetlink_log', answer: nflog.answer },
+  [NFNL_SUBSYS_CTNETLINK]: { module: 'nf_conntrack_netlink', answer: conntrack.answer },
+  [NFNL_SUBSYS_CTNETLINK_EXP]: { module: 'nf_conntrack_netlink', answer: expectations.answer },
+};
+
+/** nfnetlink. */
 export const netfilter: Family = {
   protocol: NETLINK_NETFILTER,
   datagram(machine, socket, datagram) {
@@ -26,11 +35,9 @@ export const netfilter: Family = {
     return true;
   },
   answer(machine, socket, request) {
-    if (request.type >> 8 === NFNL_SUBSYS_NFTABLES) nfTables.answer(machine, socket, request);
-    else if (request.type >> 8 === NFNL_SUBSYS_ULOG) nflog.answer(machine, socket, request);
-    else if (request.type >> 8 === NFNL_SUBSYS_CTNETLINK) conntrack.answer(machine, socket, request);
-    else if (request.type >> 8 === NFNL_SUBSYS_CTNETLINK_EXP) expectations.answer(machine, socket, request);
-    else refuse(EINVAL);
+    const subsystem = SUBSYSTEMS[request.type >> 8];
+    if (subsystem === undefined || !hasModule(machine.release, subsystem.module)) return refuse(EINVAL);
+    subsystem.answer(machine, socket, request);
   },
   file(_machine, { conntrack: { connections } }, path) {
     return path === `/proc/sys/${COUNT}` ? `${connections.size}\n` : undefined;

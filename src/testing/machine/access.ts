@@ -1,9 +1,10 @@
 import { describeErrno, StateError } from '../../errors.ts';
-import type { NamespaceAccess, NamespaceFiles, OpenFile } from '../../netns/access.ts';
+import type { KernelDescription, NamespaceAccess, NamespaceFiles, OpenFile } from '../../netns/access.ts';
 import { ENOENT } from '../refusal.ts';
 import type { MemoryCalls } from './calls.ts';
 import { deviceSysctl } from './device-sysctls.ts';
 import type { Machine } from './machine.ts';
+import { hasModule } from './state.ts';
 
 const BEGINNING = '/proc/sys/';
 /** No file system of a real kernel has this device. */
@@ -24,6 +25,19 @@ export class MemoryAccess implements NamespaceAccess {
     this.ffi = calls;
     this.#fd = fd;
     this.inode = calls.namespaceAt(fd)!;
+  }
+
+  get described(): KernelDescription {
+    const { release } = this.#machine;
+    return {
+      release: release.version.join('.'),
+      hasModule: name => hasModule(release, name),
+      remedy: modules => {
+        const names = [...(release.modules ?? []), ...modules].map(name => `'${name}'`);
+        return `MemoryKernel.create({ modules: [${names.join(', ')}] })`;
+      },
+      userNamespace: this.#machine.namespace(this.inode).userNamespace,
+    };
   }
 
   get descriptor(): number {

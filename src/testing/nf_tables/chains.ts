@@ -1,7 +1,7 @@
 import { IFNAMSIZ } from '../../linux/if.ts';
 import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
-import { isSince } from '../machine/state.ts';
+import { hasModule, isSince } from '../machine/state.ts';
 import { E2BIG, EEXIST, EFBIG, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
 import { type Attribute, type Attributes, textOf, type Writer, wholeTextOf } from '../wire/attributes.ts';
 import type { Work } from './context.ts';
@@ -60,7 +60,8 @@ function readHook(work: Work, table: Table, attributes: Attributes, existing: Ba
   if (existing !== undefined && isStrict && (hook !== existing.hook || priority !== existing.priority))
     refuse(EOPNOTSUPP);
   const hooks = hooksOf(type, table.family);
-  if (hooks === undefined) return refuse(ENOENT, typeAttribute);
+  const isMissing = type === 'nat' && !hasModule(work.engine.release, 'nft_chain_nat');
+  if (hooks === undefined || isMissing) return refuse(ENOENT, typeAttribute);
   if (existing === undefined || !isStrict) {
     if (!hooks.includes(hook)) refuse(EOPNOTSUPP);
     if (type === 'nat' && priority <= CONNTRACK_PRIORITY) refuse(EOPNOTSUPP);

@@ -9,7 +9,7 @@ import {
 import type { Machine } from '../machine/machine.ts';
 import { acknowledgement, type Request, requestsOf } from '../machine/netlink.ts';
 import type { MemorySocket } from '../machine/socket.ts';
-import { isSince, type Namespace } from '../machine/state.ts';
+import { hasModule, isSince, type Namespace } from '../machine/state.ts';
 import { EBUSY, EINVAL, EOPNOTSUPP, ERESTART, Refusal, refuse } from '../refusal.ts';
 import { Attributes } from '../wire/attributes.ts';
 import { type Batch, newBatch, type Work } from './context.ts';
@@ -61,7 +61,7 @@ export function answerBatch(machine: Machine, socket: MemorySocket, datagram: Ui
   if (begin === undefined || begin.bytes.length < HEADERS) return;
   const refuseWhole = (errno: number) => socket.deliver(acknowledgement(socket, begin, new Refusal(errno)));
   const subsystem = (begin.bytes[18]! << 8) | begin.bytes[19]!;
-  if (subsystem !== NFNL_SUBSYS_NFTABLES) {
+  if (subsystem !== NFNL_SUBSYS_NFTABLES || !hasModule(machine.release, 'nf_tables')) {
     refuseWhole(EOPNOTSUPP);
     return;
   }

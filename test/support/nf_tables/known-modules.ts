@@ -46,7 +46,21 @@ const ruleOf = (name: string, family: number, data?: Attribute[]): Message => {
 const FAMILIES: Readonly<Record<string, number>> = { dup: 2, fwd: 5, tunnel: 5 };
 
 export function knownModules(kernel: KernelSide): string[] {
-  const known = new Set<string>();
+  // The kernels that are asked have nf_tables, and what is beside it.
+  const known = new Set(['nf_tables', 'nfnetlink_log', 'nf_conntrack_netlink']);
+  const chain: Attribute[] = [
+    [Nft.NFTA_CHAIN_TABLE, T],
+    [Nft.NFTA_CHAIN_NAME, text('n')],
+    [Nft.NFTA_CHAIN_TYPE, text('nat')],
+    [
+      Nft.NFTA_CHAIN_HOOK,
+      [
+        [Nft.NFTA_HOOK_HOOKNUM, u32(0)],
+        [Nft.NFTA_HOOK_PRIORITY, u32(0)],
+      ],
+    ],
+  ];
+  if (!isMissing(lastAnswer(kernel, INET, message(Nft.NFT_MSG_NEWCHAIN, INET, chain)))) known.add('nft_chain_nat');
   for (const [name, module] of Object.entries(MODULES)) {
     const family = FAMILIES[name] ?? INET;
     if (!isMissing(lastAnswer(kernel, family, ruleOf(name, family)))) known.add(module);
