@@ -105,7 +105,8 @@ const isSame = (asked: RequestKind, request: RequestKind | undefined): boolean =
 
 /** Says in the messages of a datagram that the dump was interrupted (NLM_F_DUMP_INTR). */
 export function interrupted(datagram: Uint8Array): Uint8Array {
-  const copy = datagram.slice();
+  // Not slice(): that of a Buffer shares the memory of many, which begins elsewhere.
+  const copy = new Uint8Array(datagram);
   const view = new DataView(copy.buffer);
   for (let at = 0; at + NLMSG_HDRLEN <= copy.length; at += (view.getUint32(at, true) + 3) & ~3)
     view.setUint16(at + 6, view.getUint16(at + 6, true) | NLM_F_DUMP_INTR, true);

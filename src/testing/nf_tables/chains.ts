@@ -50,15 +50,19 @@ function readHook(work: Work, table: Table, attributes: Attributes, existing: Ba
   const typeAttribute = attributes.get(Nft.NFTA_CHAIN_TYPE);
   const type = typeAttribute === undefined ? (existing?.type ?? 'filter') : wholeTextOf(typeAttribute.bytes);
   const isStrict = isSince(work.engine.release, STRICT);
-  const hook = inside.u32be(Nft.NFTA_HOOK_HOOKNUM) ?? existing?.hook;
-  const given = inside.u32be(Nft.NFTA_HOOK_PRIORITY);
-  const priority = given === undefined ? existing?.priority : given | 0;
-  if (hook === undefined || priority === undefined) {
+  const givenHook = inside.u32be(Nft.NFTA_HOOK_HOOKNUM);
+  const givenPriority = inside.u32be(Nft.NFTA_HOOK_PRIORITY);
+  if ((givenHook === undefined || givenPriority === undefined) && (existing === undefined || !isStrict)) {
     if (!isStrict) refuse(EINVAL);
     return refuse(ENOENT, attributes.get(Nft.NFTA_CHAIN_NAME));
   }
-  if (existing !== undefined && isStrict && (hook !== existing.hook || priority !== existing.priority))
-    refuse(EOPNOTSUPP);
+  // The kernel takes 0 for one that an existing chain is not given: only a wrong one that is given is refused here.
+  const hook = givenHook ?? 0;
+  const priority = (givenPriority ?? 0) | 0;
+  if (existing !== undefined && isStrict) {
+    if (givenHook !== undefined && hook !== existing.hook) refuse(EOPNOTSUPP);
+    if (givenPriority !== undefined && priority !== existing.priority) refuse(EOPNOTSUPP);
+  }
   const hooks = hooksOf(type, table.family);
   const isMissing = type === 'nat' && !hasModule(work.engine.release, 'nft_chain_nat');
   if (hooks === undefined || isMissing) return refuse(ENOENT, typeAttribute);
@@ -229,7 +233,8 @@ function update(
   if (attributes.has(Nft.NFTA_CHAIN_HOOK)) {
     if (base === undefined) throw new Refusal(EEXIST, at?.offset);
     const hook = readHook(work, table, attributes, base);
-    if (hook.type !== base.type || hook.hook !== base.hook || hook.priority !== base.priority) refuse(EEXIST, at);
+    const isSamePlace = hook.hook === base.hook && hook.priority === base.priority;
+    if (hook.type !== base.type || !(base.onDevices || isSamePlace)) refuse(EEXIST, at);
     added = hook.devices.filter(each => !base.devices.includes(each));
     const isPromised = (device: string) =>
       batch.promised.some(each => each.table === table && each.what === `device ${device}`);

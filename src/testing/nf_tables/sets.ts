@@ -1,7 +1,7 @@
 import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { isSince } from '../machine/state.ts';
-import { E2BIG, EEXIST, EINVAL, ENFILE, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
+import { E2BIG, EEXIST, EINVAL, ENFILE, ENOENT, ENOMEM, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Attributes, Writer } from '../wire/attributes.ts';
 import { type Codec, needed, type RuleContext, type Work } from './context.ts';
 import { jiffies, presentBytes } from './data.ts';
@@ -117,7 +117,9 @@ export function newSet(work: Work): { set: NftSet; apply?: () => void } {
   }
   if ((request.flags & NLM_F_CREATE) === 0) refuse(ENOENT);
   const hasExpressions = attributes.has(Nft.NFTA_SET_EXPR) || attributes.has(Nft.NFTA_SET_EXPRESSIONS);
-  if (storageOf({ ...values, hasExpressions }) === undefined) refuse(EOPNOTSUPP);
+  const storage = storageOf({ ...values, hasExpressions });
+  if (storage === undefined) refuse(EOPNOTSUPP);
+  if (storage === 'fixed hash' && bucketsOf(description.size) * POINTER > MAX_ALLOCATION) refuse(ENOMEM);
   const set: NftSet = {
     table,
     name: freeName(table, name),
@@ -141,6 +143,13 @@ export function newSet(work: Work): { set: NftSet; apply?: () => void } {
   batch.undo.push(() => void table.sets.splice(table.sets.indexOf(set), 1));
   return { set };
 }
+
+/** A fixed hash is one allocation, which may not be larger than a signed number of 32 bits (nf_tables_newset). */
+const MAX_ALLOCATION = 0x7fff_ffff;
+const POINTER = 8;
+
+/** nft_hash_buckets. It multiplies in 32 bits. */
+const bucketsOf = (size: number): number => 2 ** Math.ceil(Math.log2(Math.floor(((size * 4) >>> 0) / 3)));
 
 function dataOf(attributes: Attributes, flags: number): { dataType: number; dataLength: number } {
   const isMap = (flags & Nft.NFT_SET_MAP) !== 0;

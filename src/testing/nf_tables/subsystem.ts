@@ -10,7 +10,7 @@ import type { Machine } from '../machine/machine.ts';
 import { acknowledgement, type Request, requestsOf } from '../machine/netlink.ts';
 import type { MemorySocket } from '../machine/socket.ts';
 import { hasModule, isSince, type Namespace } from '../machine/state.ts';
-import { EBUSY, EINVAL, EOPNOTSUPP, ERESTART, Refusal, refuse } from '../refusal.ts';
+import { EBUSY, EINVAL, ENOMEM, EOPNOTSUPP, ERESTART, Refusal, refuse } from '../refusal.ts';
 import { Attributes } from '../wire/attributes.ts';
 import { type Batch, newBatch, type Work } from './context.ts';
 import { engineOf } from './engine.ts';
@@ -149,6 +149,11 @@ function attempt(
       if (!(error instanceof Refusal)) throw error;
       refusal = error.text === undefined ? new Refusal(error.errno, error.offset, warning) : error;
       failed = true;
+    }
+    if (refusal?.errno === ENOMEM) {
+      // The kernel keeps no list of errors then. It stops, and points at the whole batch.
+      takeBack(batch);
+      return { answers: [acknowledgement(socket, requests[0]!, new Refusal(ENOMEM))], batch: undefined };
     }
     if (refusal === undefined && warning !== undefined) refusal = new Refusal(0, undefined, warning);
     if ((refusal !== undefined && refusal.errno !== 0) || (request.flags & NLM_F_ACK) !== 0)
