@@ -18,6 +18,8 @@ export interface Codec {
   /** What kind of expression it is, and whether its attributes can be right; `init` then does what refers to other objects. */
   parse(attributes: Attributes, context: RuleContext): Parsed;
   init(parsed: Parsed, context: RuleContext): Expression;
+  /** The bytes that it takes in a rule. */
+  size(parsed: Parsed): number;
   /** Both: expressions inside of expressions, sets and elements. */
   read(attributes: Attributes, context: RuleContext): Expression;
   write(expression: Expression, writer: Writer): void;
@@ -40,8 +42,18 @@ export interface Work {
   readonly batch: Batch;
 }
 
+/** Elements that messages in a row add to a set, or take from it: they are one change of the kernel's, told with the flags of the first message. */
+export interface ElementRun {
+  readonly set: NftSet;
+  readonly type: number;
+  readonly flags: number;
+  readonly report: boolean;
+  count: number;
+}
+
 /** One change of a batch (struct nft_trans). */
 export interface Change {
+  readonly run?: ElementRun | undefined;
   readonly report: boolean;
   /** Carried out when the whole batch is. */
   readonly apply: (() => void) | undefined;

@@ -1,5 +1,6 @@
 import type { Machine } from '../machine/machine.ts';
 import { EXPRESSIONS, initExpression, parseExpression, writeExpression } from './expressions/index.ts';
+import { sizeOf } from './expressions/sizes.ts';
 import type { Engine } from './expressions/type.ts';
 import { takeObject } from './objects.ts';
 
@@ -16,6 +17,7 @@ export function engineOf(machine: Machine): Engine {
     notModelled: feature => machine.notModelled(feature),
     parse: parseExpression,
     init: initExpression,
+    size: parsed => sizeOf(parsed, machine.release),
     read: (attributes, context) => initExpression(parseExpression(attributes, context), context),
     write: (expression, writer) => writeExpression(expression, writer, engine),
     run: (expression, run) => EXPRESSIONS.get(expression.name)!.run(expression, run),

@@ -14,7 +14,7 @@ import type { MemorySocket } from '../machine/socket.ts';
 import { isSince, type Namespace } from '../machine/state.ts';
 import type { Writer } from '../wire/attributes.ts';
 import { writeChain, writeHook } from './chains.ts';
-import type { Batch, Codec, Work } from './context.ts';
+import type { Batch, Codec, ElementRun, Work } from './context.ts';
 import { writeElement } from './elements.ts';
 import { writeFlowtable } from './flowtables.ts';
 import { nftMessage } from './message.ts';
@@ -37,6 +37,7 @@ interface Told {
   readonly sequence?: number;
   /** Whether there is something to tell, when it has been carried out. */
   readonly isTold?: (() => boolean) | undefined;
+  readonly run?: ElementRun;
 }
 
 /** Records what a message has done: an event, and what takes effect at the end only. */
@@ -46,17 +47,19 @@ function record(
   flags: number,
   family: number,
   body: (writer: Writer) => void,
-  { apply, sequence = work.request.sequence, isTold }: Told = {},
+  { apply, sequence = work.request.sequence, isTold, run }: Told = {},
 ): void {
   const { batch, namespace, request } = work;
   const header = { type, flags, sequence, port: request.port, family };
   batch.events.push({
-    report: (request.flags & NLM_F_ECHO) !== 0,
+    report: run?.report ?? isEchoed(work),
+    run,
     apply,
     build: () => (isTold?.() === false ? undefined : nftMessage(namespace.nfTables, header, body)),
   });
 }
 
+const isEchoed = ({ request }: Work): boolean => (request.flags & NLM_F_ECHO) !== 0;
 const created = ({ request }: Work): number => request.flags & (NLM_F_CREATE | NLM_F_EXCL);
 const isOld = ({ release }: Codec): boolean => !isSince(release, NEW_ORDER);
 const isShort = ({ release }: Codec): boolean => isSince(release, SHORT_DELETIONS);
@@ -133,10 +136,11 @@ export function setEvent(work: Work, type: number, set: NftSet, apply?: () => vo
 
 /** One message an element, without a sequence number. */
 export function elementEvent(work: Work, type: number, set: NftSet, element: Element, apply?: () => void): void {
+  const run = runOf(work, type, set);
   record(
     work,
     type,
-    created(work),
+    run.flags,
     set.table.family,
     writer => {
       writer.text(Nft.NFTA_SET_ELEM_LIST_TABLE, set.table.name);
@@ -145,8 +149,23 @@ export function elementEvent(work: Work, type: number, set: NftSet, element: Ele
         writer.nest(Nft.NFTA_LIST_ELEM, () => writeElement(writer, set, element, work.engine)),
       );
     },
-    { apply, sequence: 0 },
+    { apply, sequence: 0, run },
   );
+}
+
+/** Changes of elements in a row are kept together (nft_trans_collapse_set_elem). */
+const COLLAPSED = [6, 13] as const;
+/** NFT_MAX_SET_NELEMS: what fits 2,048 bytes. */
+const LONGEST_RUN = 124;
+
+function runOf(work: Work, type: number, set: NftSet): ElementRun {
+  const last = work.batch.events.at(-1)?.run;
+  const isCollapsed = isSince(work.engine.release, COLLAPSED) && last?.set === set && last.type === type;
+  if (isCollapsed && last.count < LONGEST_RUN) {
+    last.count++;
+    return last;
+  }
+  return { set, type, flags: created(work), report: isEchoed(work), count: 1 };
 }
 
 export function objectEvent(work: Work, type: number, object: NftObject, apply?: () => void): void {

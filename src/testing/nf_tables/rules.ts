@@ -1,6 +1,6 @@
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
-import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, type Refusal, refuse, refuseAt } from '../refusal.ts';
+import { EEXIST, EFBIG, EINVAL, ENOENT, EOPNOTSUPP, type Refusal, refuse, refuseAt } from '../refusal.ts';
 import type { Attribute, Writer } from '../wire/attributes.ts';
 import { chainOf } from './chains.ts';
 import type { Codec, RuleContext, Work } from './context.ts';
@@ -9,6 +9,8 @@ import type { Chain, Expression, NftSet, Rule, Table } from './state.ts';
 import { tableOf } from './tables.ts';
 
 const MAX_EXPRESSIONS = 128;
+/** The field for the length of a rule has 12 bits. */
+const MAX_SIZE = 4095;
 
 export interface NewRule {
   readonly chain: Chain;
@@ -100,6 +102,7 @@ function readExpressions(work: Work, table: Table, chain: Chain): Expression[] {
     if (each.type !== Nft.NFTA_LIST_ELEM || i >= MAX_EXPRESSIONS) return refuse(EINVAL);
     return { each, parsed: pointingAt(each, () => engine.parse(list.inside(each), context)) };
   });
+  if (known.reduce((sum, { parsed }) => sum + engine.size(parsed), 0) > MAX_SIZE) refuse(EFBIG);
   return known.map(({ each, parsed }) => pointingAt(each, () => engine.init(parsed, context)));
 }
 

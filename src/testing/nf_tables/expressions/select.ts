@@ -88,6 +88,9 @@ export const SELECT: Readonly<Record<string, Select>> = {
     const byName = attributes?.has(Nft.NFTA_OBJREF_IMM_NAME) && attributes.has(Nft.NFTA_OBJREF_IMM_TYPE);
     if (!byKey && !byName) refuse(EOPNOTSUPP);
   },
+  fwd(attributes) {
+    if (!attributes?.has(Nft.NFTA_FWD_SREG_ADDR) && !attributes?.has(Nft.NFTA_FWD_SREG_DEV)) refuse(EOPNOTSUPP);
+  },
   limit(attributes) {
     if ((attributes?.u32be(Nft.NFTA_LIMIT_TYPE) ?? 0) > Nft.NFT_LIMIT_PKT_BYTES) refuse(EOPNOTSUPP);
   },

@@ -9,7 +9,7 @@ import { XT_TARGETS } from './xt-targets.ts';
 /* nf_tables_compat.h: NFTA_MATCH_* and NFTA_TARGET_* have the same numbers. */
 const NAME = 1;
 const REVISION = 2;
-const INFO = 3;
+export const INFO = 3;
 
 /** Hooks in which an extension may be, where not in all (xt_check_match, xt_check_target). */
 const HOOKS: Readonly<Record<string, readonly number[]>> = {
