@@ -1,5 +1,5 @@
 import type { Container, LogRule } from '../container/index.ts';
-import type { DrainPolicy, Persistence, SchedulerFlag } from '../ipvs/index.ts';
+import type { Drain, Persistence, SchedulerFlag } from '../ipvs/index.ts';
 import type { HealthCheck } from './health/declaration.ts';
 import type { WeightPolicy } from './weights.ts';
 
@@ -52,6 +52,8 @@ export interface BalancedService {
   port?: number;
   /** The ports that clients connect to, balanced as one service. The library chooses the mark. */
   firewallMark?: readonly MarkedPort[];
+  /** With `firewallMark`: more addresses of the same service, of the same IP version. `device` and `label` are for these, too. */
+  moreAddresses?: readonly string[];
   /** How connections are spread, as in IPVS: 'rr', 'wlc', 'mh' and others. */
   scheduler: string;
   /** The scheduler's flags, as in IPVS. */
@@ -68,12 +70,17 @@ export interface BalancedService {
   servers: readonly BalancedServer[];
   /** How servers are checked. Default: they are not, and all are taken as healthy. */
   health?: HealthCheck;
-  /** How a server that leaves loses its connections. Default: none; it is removed at once. */
-  drain?: DrainPolicy;
+  /**
+   * How a server that leaves loses its connections: a policy, one for each protocol, or a function. Those that are left at the end are ended by the
+   * kernel (`net.ipv4.vs.expire_nodest_conn`). Default: none; it is removed at once.
+   */
+  drain?: Drain;
   /** The server that gets all connections while the quorum is lost. */
   fallback?: BalancedServer;
   /** The sum of the weights of healthy servers below which the quorum is lost, 1 to 65,535. Default 1. */
   quorum?: number;
+  /** The quorum is lost below `quorum` - `hysteresis`, and gained at `quorum` + `hysteresis`: 0 to 65,535, default 0. */
+  hysteresis?: number;
   /** Weights from measurements. Default: the declared ones. */
   weights?: WeightPolicy;
   /**

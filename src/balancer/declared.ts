@@ -1,6 +1,7 @@
 import { addressVersion, checkAddress, checkInteger, checkObject, checkOneOf, checkString } from '../codec/index.ts';
 import { Container, type Redirect } from '../container/index.ts';
 import { type Path, rangeError, typeError, within } from '../errors.ts';
+import { readDrain, type Waiting } from '../ipvs/drain.ts';
 import type { ServiceKey } from '../ipvs/index.ts';
 import type { BalancedServer, BalancedService, MarkedPort } from './declaration.ts';
 import { type Check, readHealth } from './health/declaration.ts';
@@ -32,11 +33,16 @@ export interface DeclaredService {
   readonly given: BalancedService;
   readonly family: 'ipv4' | 'ipv6';
   readonly key: ServiceKey;
+  /** The address, and more of them if the service has a mark. */
+  readonly addresses: readonly string[];
   /** The ports that the service's mark stands for; empty for a service of one port. */
   readonly marked: readonly { readonly from: number; readonly to: number }[];
   readonly servers: readonly DeclaredServer[];
   readonly fallback: DeclaredServer | undefined;
   readonly quorum: number;
+  readonly hysteresis: number;
+  /** How a server that leaves loses its connections; undefined: at once. */
+  readonly drain: Waiting | undefined;
   readonly check: Check | undefined;
   readonly weights: Required<WeightPolicy> | undefined;
 }
@@ -47,6 +53,7 @@ const SERVICE_FIELDS = [
   'address',
   'port',
   'firewallMark',
+  'moreAddresses',
   'scheduler',
   'schedulerFlags',
   'forward',
@@ -58,6 +65,7 @@ const SERVICE_FIELDS = [
   'drain',
   'fallback',
   'quorum',
+  'hysteresis',
   'weights',
   'accept',
   'replies',
@@ -104,11 +112,13 @@ function refuseTwin(seen: Map<string, number>, key: string, index: number, path:
 }
 
 /** Each address and port that a service takes packets for. */
-function occupied({ given, marked }: DeclaredService): string[] {
+function occupied({ given, marked, addresses }: DeclaredService): string[] {
   const { protocol, address, port } = given;
   if (port !== undefined) return [`${protocol} ${address} ${port}`];
-  return marked.flatMap(({ from, to }) =>
-    Array.from({ length: to - from + 1 }, (_, i) => `${protocol} ${address} ${from + i}`),
+  return addresses.flatMap(each =>
+    marked.flatMap(({ from, to }) =>
+      Array.from({ length: to - from + 1 }, (_, i) => `${protocol} ${each} ${from + i}`),
+    ),
   );
 }
 
@@ -144,13 +154,15 @@ export function readService(service: BalancedService, withoutContainers = false)
     } else checkOneOf(replies, ['replies'], ['none', 'snat']);
   }
   const marked = readPorts(service);
+  const addresses = readAddresses(service, withoutContainers);
   const key: ServiceKey =
     marked.length === 0 ? { protocol, address, port: service.port! } : { firewallMark: markOf(name), family };
-  const { servers, persistence, quorum = 1 } = service;
+  const { servers, persistence, quorum = 1, hysteresis = 0 } = service;
   if (!Array.isArray(servers)) throw typeError(['servers'], 'an array of servers', servers);
   const check =
     service.health === undefined ? undefined : readHealth(service.health, { scheduler, persistence }, ['health']);
   checkInteger(quorum, ['quorum'], 1, 65_535);
+  checkInteger(hysteresis, ['hysteresis'], 0, 65_535);
   const declaredServers = servers.map((server: BalancedServer, i) =>
     readServer(server, service, check, ['servers', i], { isFallback: false, withoutContainers }),
   );
@@ -180,10 +192,13 @@ export function readService(service: BalancedService, withoutContainers = false)
     given: service,
     family,
     key,
+    addresses,
     marked,
     servers: declaredServers,
     fallback,
     quorum,
+    hysteresis,
+    drain: readDrain(service.drain, ['drain'])(key),
     check,
     weights: readWeights(service.weights),
   };
@@ -260,7 +275,7 @@ function readServer(
 /** The port by which servers are reached unless they say otherwise. A service of a mark keeps the port of each packet: 0. */
 const portOf = ({ port = 0 }: BalancedService): number => port;
 
-function readPorts({ port, firewallMark, forward, servers }: BalancedService): { from: number; to: number }[] {
+function readPorts({ port, firewallMark }: BalancedService): { from: number; to: number }[] {
   if ((port === undefined) === (firewallMark === undefined))
     throw typeError([], 'one of `port` and `firewallMark`', port ?? firewallMark);
   if (firewallMark === undefined) {
@@ -269,8 +284,6 @@ function readPorts({ port, firewallMark, forward, servers }: BalancedService): {
   }
   if (!Array.isArray(firewallMark)) throw typeError(['firewallMark'], 'an array of ports and ranges', firewallMark);
   if (firewallMark.length === 0) throw rangeError(['firewallMark'], 'at least one port', firewallMark);
-  void forward;
-  void servers;
   const ports = firewallMark.map((each: MarkedPort, i) => {
     const range = typeof each === 'number' ? { from: each, to: each } : each;
     checkObject(range, ['firewallMark', i], ['from', 'to']);
@@ -283,6 +296,25 @@ function readPorts({ port, firewallMark, forward, servers }: BalancedService): {
     if (i > 0 && from <= sorted[i - 1]!.to)
       throw rangeError(['firewallMark'], 'ports that do not overlap', firewallMark, 'ERR_OVERLAP');
   return sorted;
+}
+
+function readAddresses({ address, moreAddresses, firewallMark }: BalancedService, isOfCluster: boolean): string[] {
+  if (moreAddresses === undefined) return [address];
+  if (!Array.isArray(moreAddresses)) throw typeError(['moreAddresses'], 'an array of addresses', moreAddresses);
+  if (firewallMark === undefined)
+    throw rangeError(['moreAddresses'], 'no more addresses unless the service has `firewallMark`', moreAddresses);
+  // A cluster gives each address a holder of its own.
+  if (isOfCluster) throw rangeError(['moreAddresses'], 'one address for a service of a cluster', moreAddresses);
+  const all = [address];
+  for (const [i, each] of moreAddresses.entries()) {
+    const version = checkAddress(each, ['moreAddresses', i]);
+    if (version !== addressVersion(address))
+      throw rangeError(['moreAddresses', i], 'an address of the same IP version as `address`', each);
+    if (all.includes(each))
+      throw rangeError(['moreAddresses', i], 'an address that is not there yet', each, 'ERR_DUPLICATE');
+    all.push(each);
+  }
+  return all;
 }
 
 /** Marks of services: 0x4e53 ('NS') in the upper half, so that they differ from those of most others. */
@@ -309,10 +341,13 @@ function readWeights(weights: WeightPolicy | undefined): Required<WeightPolicy> 
 export function redirectsOf(service: DeclaredService, server: DeclaredServer): Redirect[] {
   const { given } = service;
   const { protocol, address } = given;
+  const { addresses, marked } = service;
   if (given.forward === 'direct' && given.accept !== 'alias') {
     if (given.port !== undefined) return [{ protocol, address, port: given.port, toPort: server.toPort }];
     // A mark's ports stay as they are: the redirect only makes the packet local.
-    return service.marked.map(({ from, to }) => ({ protocol, address, port: from === to ? from : { from, to } }));
+    return addresses.flatMap(each =>
+      marked.map(({ from, to }) => ({ protocol, address: each, port: from === to ? from : { from, to } })),
+    );
   }
   if (server.toPort === server.port) return [];
   // Masqueraded packets come to the server's own address, tunnelled ones to the service's.

@@ -48,12 +48,12 @@ export const emptyState = (): SiteState => ({
 
 /** What the container of a server needs for a service. */
 export function addServer(state: SiteState, service: DeclaredService, server: DeclaredServer): void {
-  const { given, family } = service;
-  const { forward, address, accept } = given;
+  const { given, family, addresses } = service;
+  const { forward, accept } = given;
   state.redirects.push(...redirectsOf(service, server));
   if (server.log !== undefined) state.logs.push(logOf(service, server));
   if (forward === 'direct' && accept === 'alias') {
-    state.addresses.push({ device: 'lo', address: whole(address), label: undefined });
+    for (const each of addresses) state.addresses.push({ device: 'lo', address: whole(each), label: undefined });
     if (family === 'ipv4') {
       // Without these, the server answers for the address, and clients find the way past the balancer.
       state.settings.set('net.ipv4.conf.all.arp_ignore', '1');
@@ -64,16 +64,17 @@ export function addServer(state: SiteState, service: DeclaredService, server: De
   if (forward === 'masquerade' && typeof given.replies === 'object') state.route = given.replies.route;
 }
 
-function addTunnel(state: SiteState, { given, family }: DeclaredService, server: DeclaredServer): void {
+function addTunnel(state: SiteState, { family, addresses }: DeclaredService, server: DeclaredServer): void {
   const outer = server.address.includes(':') ? 'ipv6' : 'ipv4';
   // These devices are in each namespace once the kernel's module is loaded, and take packets from everybody.
   const device: WantedDevice = outer === 'ipv4' ? { name: 'tunl0', kind: 'ipip' } : { name: 'ip6tnl0', kind: 'ip6tnl' };
   state.devices.set(device.name, device);
-  state.addresses.push({
-    device: family === 'ipv4' ? device.name : 'lo',
-    address: whole(given.address),
-    label: undefined,
-  });
+  for (const address of addresses)
+    state.addresses.push({
+      device: family === 'ipv4' ? device.name : 'lo',
+      address: whole(address),
+      label: undefined,
+    });
   if (family === 'ipv4') {
     state.settings.set(`net.ipv4.conf.${device.name}.rp_filter`, '0');
     // The filter in force is the larger one of this and the device's.
@@ -86,10 +87,11 @@ function addTunnel(state: SiteState, { given, family }: DeclaredService, server:
 /** The name of the log rules of a load balancer begins so. */
 export const logPrefix = (owner: string): string => `balancer${owner === '' ? '' : `-${owner}`}/`;
 
-function logOf({ given, name, marked }: DeclaredService, server: DeclaredServer): LogRule {
-  const { protocol, address, port, forward } = given;
+function logOf({ given, name, marked, addresses }: DeclaredService, server: DeclaredServer): LogRule {
+  const { protocol, port, forward } = given;
   const masqueraded = forward === 'masquerade';
-  const to = masqueraded ? server.address : address;
+  const to = masqueraded ? [server.address] : addresses;
+  const daddr = to[0]!.includes(':') ? ip6.daddr : ip.daddr;
   const ports = masqueraded ? (server.port === 0 ? undefined : server.port) : port;
   const right: unknown =
     ports ??
@@ -97,7 +99,7 @@ function logOf({ given, name, marked }: DeclaredService, server: DeclaredServer)
       ? { set: marked.map(({ from, to: last }) => (from === last ? from : { range: [from, last] })) }
       : undefined);
   const match: Statement[] = [
-    to.includes(':') ? ip6.daddr.eq(to) : ip.daddr.eq(to),
+    to.length === 1 ? daddr.eq(to[0]!) : daddr.in(to),
     right === undefined
       ? meta.l4proto.eq(protocol)
       : ({ match: { op: '==', left: { payload: { protocol, field: 'dport' } }, right } } as Statement),
@@ -107,9 +109,15 @@ function logOf({ given, name, marked }: DeclaredService, server: DeclaredServer)
 
 /** What a balancer needs for a service, besides its servers in IPVS. */
 export function addBalancer(state: SiteState, service: DeclaredService): void {
-  const { given, family, key, marked } = service;
-  const { address, device, label, forward } = given;
-  if (device !== undefined) state.addresses.push({ device, address: whole(address), label });
+  const { given, family, key, marked, addresses } = service;
+  const { device, label, forward } = given;
+  if (device !== undefined)
+    for (const address of addresses) state.addresses.push({ device, address: whole(address), label });
+  // The kernel ends what is left of the connections of a server that was removed. Otherwise they hang.
+  if (service.drain !== undefined || service.check?.onFailure === 'remove')
+    state.settings.set('net.ipv4.vs.expire_nodest_conn', '1');
+  // Otherwise new connections of known clients go on to a server of weight 0, which never drains.
+  if (given.persistence !== undefined) state.settings.set('net.ipv4.vs.expire_quiescent_template', '1');
   // Also an insurance for direct routing: a balancer that has lost the address sends late packets on to the one that has it.
   state.settings.set(family === 'ipv4' ? 'net.ipv4.ip_forward' : 'net.ipv6.conf.all.forwarding', '1');
   if (forward !== 'masquerade') state.settings.set('net.ipv4.conf.all.send_redirects', '0');
@@ -154,10 +162,12 @@ export function tableRules({ marks, masquerades }: SiteState): TableRules {
         data: 'mark',
         flags: ['interval'],
         elements: mine.flatMap(({ service, mark }) =>
-          service.marked.map(({ from, to }) => ({
-            key: [service.given.protocol, service.given.address, from === to ? from : { from, to }] as never,
-            data: mark as never,
-          })),
+          service.addresses.flatMap(address =>
+            service.marked.map(({ from, to }) => ({
+              key: [service.given.protocol, address, from === to ? from : { from, to }] as never,
+              data: mark as never,
+            })),
+          ),
         ),
       });
       const statements = [

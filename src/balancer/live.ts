@@ -19,7 +19,9 @@ export class LiveServer {
   reason: string | undefined;
   /** When its verdict last changed, in milliseconds of performance.now(); undefined if it has not. */
   changedAt: number | undefined;
-  /** The weight that measurements gave it. */
+  /** It is drained and was taken out of IPVS, which ends its last connections. */
+  isOut = false;
+  /** The weight that measurements or an operator gave it. */
   measured: number | undefined;
   /** When its weight began to rise; undefined once it has its whole weight. */
   risingSince: number | undefined;
@@ -91,7 +93,10 @@ export class LiveService {
       const live = this.servers.get(server.name);
       if (live === undefined || live.declared.address !== server.address || live.declared.port !== server.port)
         this.servers.set(server.name, fresh(server));
-      else live.declared = server;
+      else {
+        live.declared = server;
+        if (declared.weights === undefined) live.measured = undefined;
+      }
     }
     for (const server of [...declared.servers, ...(declared.fallback === undefined ? [] : [declared.fallback])])
       this.leaving.delete(placeOf(server));
@@ -105,8 +110,11 @@ export class LiveService {
     return sum;
   }
 
+  /** As keepalived has it: the quorum is lost below `quorum` - `hysteresis`, or without any server, and gained at `quorum` + `hysteresis`. */
   get hasQuorum(): boolean {
-    return this.liveWeight >= this.declared.quorum;
+    const { liveWeight } = this;
+    const { quorum, hysteresis } = this.declared;
+    return this.fallen ? liveWeight >= quorum + hysteresis : liveWeight >= Math.max(1, quorum - hysteresis);
   }
 
   /** Servers that take connections: if all fail at once and there is no fallback, those that were healthy before are kept. */
@@ -124,7 +132,7 @@ export class LiveService {
     for (const server of this.servers.values()) {
       const { declared: each } = server;
       const absent = !server.up && !this.panicking && check?.onFailure === 'remove';
-      if (absent) continue;
+      if (absent || (server.drained && server.isOut)) continue;
       const weight = !fallen && this.#isTaken(server) ? this.#weightOf(server, now) : 0;
       wanted.set(placeOf(each), destinationOf(each, weight, given.forward));
     }

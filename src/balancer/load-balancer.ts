@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { Container } from '../container/index.ts';
 import { rangeError, StateError, typeError } from '../errors.ts';
+import { readDrain } from '../ipvs/drain.ts';
 import type { DrainPolicy } from '../ipvs/index.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
@@ -62,7 +63,7 @@ export class LoadBalancer {
   readonly #parts: readonly BalancerPart[];
   readonly #servers = new Map<Container, Site>();
   readonly #feed = new EventFeed<BalancerEvent>();
-  readonly #observer: Observer;
+  readonly #logger: Logger | undefined;
   readonly #unlisten: () => void;
   /** Settings that balancers get besides those of their services. */
   readonly #settings: ReadonlyMap<string, string>;
@@ -93,7 +94,9 @@ export class LoadBalancer {
     throwIfAborted(signal);
     this.#owner = name;
     this.#settings = internal.settings ?? new Map();
-    this.#observer = new Observer(logger);
+    // Checks the logger's methods.
+    void new Observer(logger);
+    this.#logger = logger;
     const slots = new CheckSlots(maximumChecks);
     this.#parts = balancers.map(balancer => new BalancerPart(balancer, name, slots, event => this.#tell(event)));
     this.#unlisten = onAbort(signal, () => void this.close());
@@ -158,8 +161,7 @@ export class LoadBalancer {
       const failures: BalancerFailure[] = [];
       const { plans } = await this.#planServers(declared, adopt);
       // Whatever may be refused is refused before the first change.
-      const foreseen = await this.#planBalancers(declared, adopt, new Set());
-      void foreseen;
+      await this.#planBalancers(declared, adopt, new Set());
       const records = new Map<Site, readonly Entry[]>();
       for (const plan of plans) await this.#remember(plan, records);
       await this.#run('servers', plans, done, failures, signal);
@@ -182,6 +184,7 @@ export class LoadBalancer {
         this.#declared = declared;
         await this.#forgetServers(declared);
       });
+      for (const part of this.#parts) part.reconciled(!failures.some(({ change }) => change.container === part.name));
       const made = done.flatMap(each => each.made);
       this.#tell({ type: 'applied', changes: made, failed: failures.length });
       if (failures.length > 0) throw new BalancerError(made, failures, rollback);
@@ -324,8 +327,11 @@ export class LoadBalancer {
    */
   async drain(service: string, server: string, policy?: DrainPolicy): Promise<number> {
     const places = this.#places(service, server);
-    const { drain } = places[0]!.live.declared.given;
-    const given = policy ?? drain ?? { timeoutMs: 30_000 };
+    const { key, drain, given } = places[0]!.live.declared;
+    const waiting =
+      policy === undefined && given.drain !== undefined
+        ? drain
+        : readDrain(policy ?? { timeoutMs: 30_000 }, ['policy'])(key);
     for (const { part, live, server: each } of places) {
       await part.alone(async () => {
         const recorded = await part.site.record.read();
@@ -340,10 +346,10 @@ export class LoadBalancer {
       each.drained = true;
       await part.reprogram(live);
     }
-    if (given.until === 'none') return this.#connections(places, 'all');
-    const deadline = performance.now() + given.timeoutMs;
+    if (waiting === undefined) return this.#connections(places, 'all');
+    const deadline = performance.now() + waiting.timeoutMs;
     for (;;) {
-      const pending = await this.#connections(places, given.until ?? 'active');
+      const pending = await this.#connections(places, waiting.until);
       for (const { part } of places)
         this.#tell({
           type: pending === 0 ? 'drained' : 'draining',
@@ -352,8 +358,20 @@ export class LoadBalancer {
           server,
           connections: pending,
         });
-      if (pending === 0 || performance.now() >= deadline) return pending;
-      await delay(Math.min(given.pollMs ?? 1000, Math.max(1, deadline - performance.now())));
+      if (pending === 0 || performance.now() >= deadline) {
+        if (given.protocol === 'udp') await this.#takeOut(places);
+        return pending;
+      }
+      await delay(Math.min(waiting.pollMs, Math.max(1, deadline - performance.now())));
+    }
+  }
+
+  /** A client that goes on sending from one UDP port stays with a server of weight 0 for ever. Once that is removed, the kernel ends the flow. */
+  async #takeOut(places: readonly Place[]): Promise<void> {
+    for (const { part, live, server } of places) {
+      if (!server.drained) continue;
+      server.isOut = true;
+      await part.reprogram(live);
     }
   }
 
@@ -378,6 +396,7 @@ export class LoadBalancer {
           );
         });
         each.drained = false;
+        each.isOut = false;
       }
       each.measured = weight;
       await part.reprogram(live);
@@ -443,7 +462,16 @@ export class LoadBalancer {
 
   #tell(event: TellOf<BalancerEvent>): void {
     this.#feed.tell({ atMs: Date.now(), ...event } as BalancerEvent);
-    void this.#observer;
+    this.#log(event);
+  }
+
+  #log(event: TellOf<BalancerEvent>): void {
+    const { type, ...fields } = event;
+    const record = 'changes' in fields ? { ...fields, changes: fields.changes.length } : fields;
+    if (type === 'error') this.#logger?.error(record, 'a load balancer could not do something');
+    else if (type === 'down' || type === 'quorum-lost' || type === 'panic')
+      this.#logger?.warn(record, `load balancer: ${type}`);
+    else this.#logger?.info(record, `load balancer: ${type}`);
   }
 
   #inTurn<T>(call: () => Promise<T>): Promise<T> {

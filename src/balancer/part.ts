@@ -34,6 +34,8 @@ export class BalancerPart {
   readonly site: Site;
   readonly name: string;
   readonly counts = new Map<string, CheckCounts>();
+  /** How often IPVS was brought in line with what is known of the servers. */
+  readonly reconciliations = { made: 0, failed: 0, lastMs: 0 };
   readonly #tell: (event: Told) => void;
   readonly #slots: CheckSlots;
   #services = new Map<string, LiveService>();
@@ -88,12 +90,20 @@ export class BalancerPart {
           for (const [place, leaving] of before.leaving) live.leaving.set(place, leaving);
           live.panicking = before.panicking;
         }
+        const { fallback } = service;
+        live.fallen =
+          before?.fallen ??
+          (fallback !== undefined &&
+            there !== undefined &&
+            there.destinations.some(each => placeOf(each) === placeOf(fallback)));
         live.redeclare(service, server => {
           const entry = there?.destinations.find(each => placeOf(each) === placeOf(server));
           const checked = service.check !== undefined;
           const up =
             !checked || there === undefined || (entry !== undefined && (entry.weight ?? 1) > 0) || server.weight === 0;
-          return new LiveServer(server, up, drained.has(`${service.name}/${server.name}`));
+          const fresh = new LiveServer(server, up, drained.has(`${service.name}/${server.name}`));
+          fresh.isOut = fresh.drained && there !== undefined && entry === undefined;
+          return fresh;
         });
         for (const server of live.servers.values())
           server.isPrepared = server.declared.container === undefined || !unprepared.has(server.declared.container);
@@ -105,8 +115,8 @@ export class BalancerPart {
 
   /** Destinations that are not declared any longer lose their connections first, if the service says so. */
   #leave(live: LiveService, there: VirtualServer | undefined, now: number): void {
-    const { drain } = live.declared.given;
-    if (drain === undefined || drain.until === 'none' || there === undefined) return;
+    const { drain } = live.declared;
+    if (drain === undefined || there === undefined) return;
     const { fallback } = live.declared;
     for (const destination of there.destinations) {
       const place = placeOf(destination);
@@ -226,12 +236,22 @@ export class BalancerPart {
       if (this.#closed || this.#services.get(live.declared.name) !== live) return;
       try {
         await this.#program(live);
+        this.reconciled(true);
       } catch (error) {
         live.programmed = undefined;
+        this.reconciled(false);
         this.#tell({ type: 'error', balancer: this.name, service: live.declared.name, error: error as Error });
         // The next change, or the next apply, begins from what the kernel has.
       }
     });
+  }
+
+  reconciled(good: boolean): void {
+    if (!good) this.reconciliations.failed++;
+    else {
+      this.reconciliations.made++;
+      this.reconciliations.lastMs = Date.now();
+    }
   }
 
   async #program(live: LiveService): Promise<void> {
@@ -253,18 +273,14 @@ export class BalancerPart {
 
   /** Timers of a service: weights that rise, weights that are measured, and servers that leave. */
   #follow(live: LiveService): void {
-    const { name, check, weights, given } = live.declared;
+    const { name, check, weights, drain } = live.declared;
     const slow = check?.slowStartMs ?? 0;
     if (slow > 0 && [...live.servers.values()].some(({ risingSince }) => risingSince !== undefined))
       this.#every(`rise ${name}`, Math.max(SHORTEST_RISE_MS, slow / RISE_STEPS), () => this.#rise(name, slow));
     if (weights !== undefined) this.#every(`weights ${name}`, weights.intervalMs, () => this.#measure(name));
     else this.#never(`weights ${name}`);
     if (live.leaving.size > 0) {
-      const pollMs =
-        given.drain !== undefined && given.drain.until !== 'none'
-          ? (given.drain.pollMs ?? DEFAULT_POLL_MS)
-          : DEFAULT_POLL_MS;
-      this.#every(`drain ${name}`, pollMs, () => this.#poll(name));
+      this.#every(`drain ${name}`, drain?.pollMs ?? DEFAULT_POLL_MS, () => this.#poll(name));
     }
   }
 
@@ -318,7 +334,7 @@ export class BalancerPart {
   async #poll(name: string): Promise<void> {
     const live = this.#services.get(name);
     if (live === undefined || live.leaving.size === 0) return this.#never(`drain ${name}`);
-    const { drain } = live.declared.given;
+    const { drain } = live.declared;
     let entries: DestinationEntry[];
     try {
       entries = await this.destinations(live);
@@ -329,7 +345,7 @@ export class BalancerPart {
     const there = new Map(entries.map(entry => [placeOf(entry), entry]));
     for (const [place, { deadline }] of live.leaving) {
       const entry = there.get(place);
-      const all = drain !== undefined && drain.until === 'all';
+      const all = drain?.until === 'all';
       const pending = entry === undefined ? 0 : entry.activeConnections + (all ? entry.inactiveConnections : 0);
       if (pending > 0 && performance.now() < deadline) continue;
       live.leaving.delete(place);

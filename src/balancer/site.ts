@@ -114,9 +114,9 @@ export class Site {
 
   #setting(sysctl: string, value: string, { recorded }: Present, steps: Step[], keep: (entry: Entry) => void): void {
     const entry = recorded.get(`setting ${sysctl}`);
-    const before = this.netns.sysctl.get(sysctl);
     if (entry !== undefined) keep(entry);
-    if (before === value) return;
+    const before = this.#settingNow(sysctl);
+    if (before === undefined || before === value) return;
     if (entry === undefined) keep({ kind: 'setting', name: sysctl, before });
     const set = (to: string) => this.netns.sysctl.set(sysctl, to);
     steps.push(
@@ -127,6 +127,16 @@ export class Site {
         () => set(before),
       ),
     );
+  }
+
+  /** Undefined: the kernel hides settings of IPVS from a namespace that belongs to a user namespace. */
+  #settingNow(sysctl: string): string | undefined {
+    try {
+      return this.netns.sysctl.get(sysctl);
+    } catch (error) {
+      if (sysctl.startsWith('net.ipv4.vs.expire_') && (error as { code?: string }).code === 'ENOENT') return undefined;
+      throw error;
+    }
   }
 
   async #device(

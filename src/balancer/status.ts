@@ -150,6 +150,17 @@ export async function metricsOf(parts: readonly BalancerPart[]): Promise<string>
   const text = new MetricsText();
   for (const part of parts) {
     const entries = await entriesOf(part);
+    const { made, failed, lastMs } = part.reconciliations;
+    const whole = { balancer: part.name };
+    const help = 'How often IPVS was brought in line with the declaration and the checks.';
+    text.counter('netsteer_reconciliations', help, { ...whole, result: 'good' }, made);
+    text.counter('netsteer_reconciliations', help, { ...whole, result: 'bad' }, failed);
+    text.gauge(
+      'netsteer_last_reconciliation_timestamp_seconds',
+      'When that last succeeded, since 1970.',
+      whole,
+      lastMs / 1000,
+    );
     for (const live of part.services.values()) {
       const { declared } = live;
       const labels = { balancer: part.name, service: declared.name };

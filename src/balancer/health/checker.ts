@@ -86,7 +86,10 @@ export class Checker {
     }
     if (this.#stop.signal.aborted) return;
     if (result !== undefined) this.#told(result);
-    if (!this.#stop.signal.aborted) this.#plan(Math.max(0, due + this.#check.intervalMs - performance.now()));
+    if (this.#stop.signal.aborted) return;
+    const { intervalMs, jitter } = this.#check;
+    const varied = intervalMs * (1 + jitter * (2 * Math.random() - 1));
+    this.#plan(Math.max(0, due + varied - performance.now()));
   }
 
   /** Undefined: this process was held up itself, so that nothing is known. */

@@ -19,6 +19,8 @@ export interface HealthTiming {
   intervalMs?: number;
   /** The time from the start of a check to its failure, in milliseconds: 10 to 2^31-1. Default 1000. */
   timeoutMs?: number;
+  /** The part of the interval by which the time to the next check varies at random, so that checks do not come together: 0 to 1, default 0.1. */
+  jitter?: number;
   /** The number of good checks in a row after which a failed server is healthy, 1 to 1000. Default 2. */
   rise?: number;
   /** The number of bad checks in a row after which a server has failed, 1 to 1000. Default 3. */
@@ -127,6 +129,7 @@ export interface Check {
   readonly kind: 'tcp' | 'http' | 'https' | 'udp' | 'exec';
   readonly intervalMs: number;
   readonly timeoutMs: number;
+  readonly jitter: number;
   readonly rise: number;
   readonly fall: number;
   readonly port: number | undefined;
@@ -139,7 +142,7 @@ export interface Check {
 }
 
 const KINDS = ['tcp', 'http', 'https', 'udp', 'exec'] as const;
-const TIMING = ['intervalMs', 'timeoutMs', 'rise', 'fall', 'port', 'onFailure', 'slowStartMs'];
+const TIMING = ['intervalMs', 'timeoutMs', 'jitter', 'rise', 'fall', 'port', 'onFailure', 'slowStartMs'];
 const HTTP = ['path', 'method', 'host', 'headers', 'status', 'body'];
 const MOST_MS = 0x7fffffff;
 /** Schedulers that choose by a hash: another weight moves clients to other servers. */
@@ -156,10 +159,12 @@ export function readHealth(
   const [kind] = kinds;
   if (kind === undefined || kinds.length > 1)
     throw typeError(path, 'one of { tcp }, { http }, { https }, { udp }, { exec }', health);
-  const { intervalMs = 2000, timeoutMs = 1000, rise = 2, fall = 3, port, slowStartMs = 0 } = health;
+  const { intervalMs = 2000, timeoutMs = 1000, jitter = 0.1, rise = 2, fall = 3, port, slowStartMs = 0 } = health;
   const { onFailure = persistence === undefined ? 'weight' : 'remove' } = health;
   checkInteger(intervalMs, [...path, 'intervalMs'], 50, MOST_MS);
   checkInteger(timeoutMs, [...path, 'timeoutMs'], 10, MOST_MS);
+  if (typeof jitter !== 'number') throw typeError([...path, 'jitter'], 'a number from 0 to 1', jitter);
+  if (!(jitter >= 0 && jitter <= 1)) throw rangeError([...path, 'jitter'], 'a number from 0 to 1', jitter);
   checkInteger(rise, [...path, 'rise'], 1, 1000);
   checkInteger(fall, [...path, 'fall'], 1, 1000);
   if (port !== undefined) checkInteger(port, [...path, 'port'], 1, 65_535);
@@ -175,6 +180,7 @@ export function readHealth(
     kind,
     intervalMs,
     timeoutMs,
+    jitter,
     rise,
     fall,
     port,

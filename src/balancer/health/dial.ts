@@ -20,6 +20,9 @@ import type { NetNs } from '../../netns/index.ts';
  */
 
 const EINPROGRESS = -115;
+/** Of an answer by UDP so much is read, and after so many that are none, the check has failed: a server cannot keep the checker busy. */
+const MOST_ANSWER_BYTES = 4096;
+const MOST_ANSWERS = 16;
 /** `struct linger`: on, 0 seconds. The kernel then ends the connection by RST, and keeps no TIME_WAIT entry. */
 const RESET = new Uint8Array(new Int32Array([1, 0]).buffer);
 
@@ -163,12 +166,15 @@ export function checkUdp(
       else reject(error);
     };
     const abort = () => settle(new CheckFailure('no answer in time'));
-    const into = new Uint8Array(65_536);
+    const into = new Uint8Array(MOST_ANSWER_BYTES);
+    let wrong = 0;
     const look = () => {
       const length = ffi.recv(fd, into, 0, null);
       if (length === -11) return socket.wait('readable', look);
       if (length < 0) return settle(failure(length, 'recv'));
       if (isGood(into.subarray(0, length))) return settle();
+      if (++wrong >= MOST_ANSWERS)
+        return settle(new CheckFailure(`${MOST_ANSWERS} answers, and none is the wanted one`));
       socket.wait('readable', look);
     };
     // Connected: the kernel then tells of an unreachable port, and no other sender can answer.
