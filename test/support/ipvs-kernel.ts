@@ -4,9 +4,7 @@ import { Ipvs, type Via } from '../../src/ipvs/index.ts';
 import { GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
 import * as C from '../../src/linux/ip_vs.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/linux/netlink.ts';
-import { Exchange, genlmsghdr, Observer } from '../../src/netlink/index.ts';
-import { LOST } from '../../src/netlink/transport.ts';
-import type { Logger } from '../../src/observe.ts';
+import { Exchange, genlmsghdr } from '../../src/netlink/index.ts';
 import * as abi from './ipvs-abi.ts';
 import {
   destinationKey,
@@ -29,7 +27,7 @@ import {
 } from './memory-transport.ts';
 
 const FAMILY = 0x20;
-const [EPERM, ENOENT, ESRCH, EEXIST, ENODEV, EINVAL, EOPNOTSUPP, EFAULT] = [-1, -2, -3, -17, -19, -22, -95, -14];
+const [ENOENT, ESRCH, EEXIST, ENODEV, EINVAL, EOPNOTSUPP, EFAULT] = [-2, -3, -17, -19, -22, -95, -14];
 const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'dh', 'mh', 'sed', 'nq', 'fo', 'ovf', 'none'];
 /** IP_VS_CONN_F_TUNNEL */
 const FORWARD_TUNNEL = 2;
@@ -41,7 +39,11 @@ export interface Kept {
   destinations: Map<string, KernelDestination>;
 }
 
-/** What IPVS does with requests, as far as its tables go: errnos, what an update replaces, what is read back. */
+/**
+ * A kernel that says what no kernel in memory does: schedulers and attributes of kernels to come, values that are refused from a caller, answers
+ * of kernels before Linux 5.2, lists with an entry twice, impossible counts. Its tables take whatever the test gives them. Everything that a real
+ * kernel answers is asked of the kernel in memory: support/memory-ipvs.ts.
+ */
 export class IpvsKernel {
   readonly services = new Map<string, Kept>();
   timeouts = { tcpSeconds: 900, tcpFinSeconds: 120, udpSeconds: 300 };
@@ -51,24 +53,14 @@ export class IpvsKernel {
   readonly schedulers = new Set(SCHEDULERS);
   /** Every request that changes something, by its number, and whether it was refused. */
   readonly log: { command: number; errno: number; value: KernelRequest }[] = [];
-  /** Netlink is refused, as in an unprivileged container. */
-  netlinkDenied = false;
-  sockoptDenied = false;
   /** As before Linux 5.2. */
   ignoresTunnels = false;
-  /** How many answers of one datagram fit the receive buffer. */
-  answersKept = Number.POSITIVE_INFINITY;
   /** Answers such a request in place of the tables; undefined lets it pass. */
   refuses: ((command: number, value: KernelRequest) => number | undefined) | undefined;
-  /** As where the module cannot be loaded. */
-  missing = false;
   /** Whether a request is answered at all over netlink; all are where left out. */
   acknowledges: ((command: number) => boolean) | undefined;
-  /** Called before each request, to do what others do at the same time. */
-  before: ((command: number, value: KernelRequest) => void) | undefined;
 
   execute(command: number, value: KernelRequest): number {
-    this.before?.(command, value);
     const errno = this.refuses?.(command, value) ?? this.#execute(command, value);
     this.log.push({ command, errno, value });
     return errno;
@@ -148,7 +140,6 @@ export class IpvsKernel {
 
   /** What a dump has. The newest server comes first. */
   listed(command: number, { service }: KernelRequest): KernelRequest[] {
-    this.before?.(command, service === undefined ? {} : { service });
     if (command === C.IPVS_CMD_GET_DAEMON) {
       return [...this.daemons].sort(([a], [b]) => a - b).map(([, daemon]) => ({ daemon }));
     }
@@ -159,27 +150,11 @@ export class IpvsKernel {
 
   /** Answers one datagram of netlink. */
   *answer(datagram: Uint8Array): Iterable<Answer> {
-    let answered = 0;
-    let lost = false;
-    for (const request of received(datagram)) {
-      // The parts of a dump are made one by one as they are read.
-      const kept = (request.flags & NLM_F_DUMP) === NLM_F_DUMP ? Number.POSITIVE_INFINITY : this.answersKept;
-      for (const answer of this.#answerOne(request)) {
-        if (answered++ < kept) yield answer;
-        else if (!lost) {
-          lost = true;
-          yield LOST;
-        }
-      }
-    }
+    for (const request of received(datagram)) yield* this.#answerOne(request);
   }
 
   *#answerOne(request: Received): Iterable<Uint8Array> {
     const { cmd } = genlmsghdr.read(sourceOf(request.payload), 0, 4)!;
-    if (this.missing) {
-      yield refuse(request, ENOENT);
-      return;
-    }
     if (request.type === GENL_ID_CTRL) {
       yield message(GENL_ID_CTRL, 0, request.sequence, writer => {
         genlmsghdr.write(writer, { cmd: 1, version: 1 });
@@ -188,10 +163,6 @@ export class IpvsKernel {
         writer.endAttribute(start);
       });
       yield acknowledge(request);
-      return;
-    }
-    if (this.netlinkDenied) {
-      yield refuse(request, EPERM);
       return;
     }
     const value = abi.readRequest(request.payload.subarray(4));
@@ -211,7 +182,6 @@ export class IpvsKernel {
       yield reply(abi.writeInfo(0x010201, 4096));
     } else if (cmd === C.IPVS_CMD_GET_CONFIG) yield reply(abi.writeAnswer(this.timeouts));
     else if (cmd === C.IPVS_CMD_GET_SERVICE) {
-      this.before?.(cmd, value);
       const kept = value.service && this.services.get(serviceKey(value.service));
       if (kept === undefined) errno = ESRCH;
       else yield reply(abi.writeAnswer({ service: kept.service }));
@@ -224,7 +194,6 @@ export class IpvsKernel {
   /** The socket options. */
   readonly options: Options = {
     set: (_level, name, given) => {
-      if (this.sockoptDenied) return EPERM;
       const commands: Record<number, number> = {
         [C.IP_VS_SO_SET_ADD]: C.IPVS_CMD_NEW_SERVICE,
         [C.IP_VS_SO_SET_EDIT]: C.IPVS_CMD_SET_SERVICE,
@@ -259,9 +228,7 @@ export class IpvsKernel {
       return this.execute(command, value);
     },
     get: (_level, name, given) => {
-      if (this.sockoptDenied) return EPERM;
       const buffer = bytesOf(given);
-      if (name === C.IP_VS_SO_GET_SERVICES) this.before?.(C.IPVS_CMD_GET_SERVICE, {});
       const own = [...this.services.values()].filter(({ service }) => service.family === 2);
       if (name === C.IP_VS_SO_GET_INFO) {
         buffer.set(abi.numbers(0x010201, 4096, own.length));
@@ -312,8 +279,8 @@ export class IpvsKernelTransport extends MemoryTransport implements IpvsTranspor
 }
 
 /** A handle whose kernel is in memory. */
-export function openIpvs(via?: Via, logger?: Logger) {
+export function openIpvs(via?: Via) {
   const kernel = new IpvsKernel();
   const wire = new IpvsKernelTransport(kernel, via);
-  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs', new Observer(logger))) };
+  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
 }

@@ -51,6 +51,8 @@ const DEEP: Readonly<Record<string, string>> = {
   'nftables/write/repeated-objects.ts': 'tells which objects are copies of the last ones, which the bytes do not show',
   'nftables/write/rule-shapes.ts': 'tells which rules are copies of a template, which the bytes do not show',
   'rtnetlink/rtnetlink.ts': 'the test registers a kind of its own, as a contributor would',
+  'testing/devices.ts': 'gives a kernel in memory its device, where the test makes the machine itself',
+  'testing/generic.ts': 'the requests of IPVS are seen and refused before the kernel in memory has them',
   'testing/nf_tables/conntrack-objects.ts': 'a kernel is asked which of these helpers it has',
 };
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Drain, ReconcileProgress, ServiceKey, VirtualServer } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { type IpvsKernel, openIpvs } from '../support/ipvs-kernel.ts';
+import { type MemoryIpvs, openIpvs } from '../support/memory-ipvs.ts';
 import { until } from '../support/wait.ts';
 
 const LONG = 600_000;
@@ -21,16 +21,12 @@ function open(...keys: ServiceKey[]) {
 }
 
 /** Gives the servers that go connections. */
-function connect(kernel: IpvsKernel, activeConnections: number, inactiveConnections: number, only?: number): void {
-  for (const { service, destinations } of kernel.services.values()) {
-    if (only !== undefined && service.protocol !== only) continue;
-    for (const each of destinations.values()) {
-      if (each.address.startsWith('0a010002')) Object.assign(each, { activeConnections, inactiveConnections });
-    }
-  }
+function connect(kernel: MemoryIpvs, active: number, inactive: number, only?: number): void {
+  for (const each of kernel.servers(2))
+    if (only === undefined || each.service.protocol === only) Object.assign(each, { active, inactive });
 }
 
-const removalsOf = (kernel: IpvsKernel) =>
+const removalsOf = (kernel: MemoryIpvs) =>
   kernel.log.filter(({ command }) => command === C.IPVS_CMD_DEL_DEST || command === C.IPVS_CMD_DEL_SERVICE);
 
 describe('a drain policy', () => {
@@ -115,11 +111,11 @@ describe('several drain policies', () => {
       drain: { tcp: { timeoutMs: LONG, pollMs: 20 }, udp: { timeoutMs: 30, pollMs: 10 }, default: { until: 'none' } },
       onProgress: each => seen.push(each),
     });
-    await expect.poll(() => kernel.services.size).toBe(1);
+    await expect.poll(() => kernel.services.length).toBe(1);
     expect(ipvs.sync.services()).toMatchObject([tcp]);
     connect(kernel, 0, 6);
     const { drained, operations } = await running;
-    expect(kernel.services.size).toBe(0);
+    expect(kernel.services.length).toBe(0);
     // Servers without connections go at once, the others at their time.
     const order = drained.map(({ key, connections }) => [(key as typeof tcp).protocol, connections]);
     expect(order.slice(0, 2).sort()).toEqual([

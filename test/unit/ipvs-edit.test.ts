@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Destination, DestinationPatch, Ipvs, Scheduling, Service, ServicePatch } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { openIpvs } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/memory-ipvs.ts';
 
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
 const to = { address: '10.1.0.1', port: 80 } as const;
@@ -202,7 +202,7 @@ test('a service of every port keeps its persistence, which an edit may remove on
   const all = { ...key, port: 0 };
   ipvs.sync.addService({ ...all, scheduler: 'rr', persistence: { timeoutSeconds: 5 } });
   expect(() => ipvs.sync.editService(all, { persistence: undefined })).toThrow('needs persistence');
-  for (const { service } of kernel.services.values()) service.flags!.flags &= ~C.IP_VS_SVC_F_PERSISTENT;
+  for (const service of kernel.services) service.flags &= ~C.IP_VS_SVC_F_PERSISTENT;
   ipvs.sync.editService(all, { persistence: undefined, scheduler: 'wlc' });
   expect(ipvs.sync.service(all).scheduler).toBe('wlc');
 });
@@ -210,7 +210,7 @@ test('a service of every port keeps its persistence, which an edit may remove on
 test('a port that the kernel ignores because of persistence by firewall mark is logged as a warning', () => {
   const warned: object[] = [];
   const logger = { debug() {}, info() {}, error() {}, warn: (fields: object) => warned.push(fields) };
-  const { ipvs } = openIpvs(undefined, logger);
+  const { ipvs } = openIpvs(undefined, { logger });
   const mark = { firewallMark: 7, family: 'ipv4', scheduler: 'rr' } as const;
   const server = { address: '10.1.0.1', port: 8080, forward: 'masquerade' } as const;
   ipvs.sync.reconcile([{ ...mark, destinations: [server] }]);

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { formatTable, Ipvs } from '../../src/ipvs/index.ts';
-import { openIpvs } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/memory-ipvs.ts';
 
 /* The table of docs/ipvs.md, "What is refused before the kernel sees it": every row of it is so, and there is no other. */
 
@@ -197,7 +197,7 @@ test('null, misspelt fields and undefined namespaces are rejected by every metho
 });
 
 test('nothing was sent by the tests above', () => {
-  const { wire, ipvs } = openIpvs();
+  const { kernel, ipvs } = openIpvs();
   const own = ipvs.sync;
   expect(() => own.addService({ ...web, port: 0 })).toThrow(RangeError);
   expect(() =>
@@ -208,5 +208,5 @@ test('nothing was sent by the tests above', () => {
   ).toThrow('operations[1].destination.weight');
   expect(() => own.restore('-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.1.0.1 -w -1\n')).toThrow(RangeError);
   expect(() => own.reconcile([{ ...web, destinations: [{ ...server, weight: -1 }] }])).toThrow('desired[0]');
-  expect(wire.sent).toEqual([]);
+  expect(kernel.sent).toEqual([]);
 });

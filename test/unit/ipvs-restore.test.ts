@@ -1,10 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { BatchError } from '../../src/errors.ts';
-import type { WireDaemon } from '../../src/ip_vs/attributes.ts';
 import { formatRules, parseRules } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
 import { errorOf } from '../support/error-of.ts';
-import { openIpvs } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/memory-ipvs.ts';
 
 const THERE = [
   '-A -t 10.0.0.1:80 -s rr -p 60 -M 0.0.0.0',
@@ -58,15 +57,15 @@ describe('a restore with replace', () => {
       );
       expect(sorted(ipvs.sync.save())).toEqual(sorted(text));
     }
-    expect(kernel.daemons.size).toBe(0);
+    expect(kernel.daemons).toEqual([]);
   });
 
   test('empties the table in the send that fills it', () => {
-    const { ipvs, wire } = openIpvs();
+    const { ipvs, kernel } = openIpvs();
     ipvs.sync.restore(THERE);
-    const { length } = wire.sent;
+    const { length } = kernel.sent;
     ipvs.sync.restore(NEW, { replace: true, rollback: false });
-    expect(wire.sent.length - length).toBe(1);
+    expect(kernel.sent.length - length).toBe(1);
   });
 
   test('is undone when a line is rejected: the failure has its line, and the old state is back', () => {
@@ -86,11 +85,11 @@ describe('a restore with replace', () => {
   });
 
   test('sends nothing where a line is malformed, and edits what earlier lines have added', () => {
-    const { ipvs, wire } = openIpvs();
+    const { ipvs, kernel } = openIpvs();
     ipvs.sync.restore(THERE);
-    const { length } = wire.sent;
+    const { length } = kernel.sent;
     expect(() => ipvs.sync.restore('-A -t 10.0.0.1:80\n-A -t', { replace: true })).toThrow('line 2');
-    expect(wire.sent).toHaveLength(length);
+    expect(kernel.sent).toHaveLength(length);
     ipvs.sync.restore(`${NEW}-E -t 10.0.0.1:80 -s lc\n-e -t 10.0.0.1:80 -r 10.1.0.2 -g -w 9\n`, { replace: true });
     expect(ipvs.sync.save()).toContain('-a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 9');
   });
@@ -112,13 +111,16 @@ test('replaces all settings by an edit, as ipvsadm does', () => {
 });
 
 describe('a failing line about a sync daemon', () => {
-  const daemon = (state: number, syncId: number): WireDaemon => ({ state, interface: 'lo', syncId, maxLength: 1400 });
+  const daemon = (state: number, syncId: number) => {
+    const settings = { maxLength: 1400, group: Uint8Array.of(224, 0, 0, 81), port: 8848, ttl: 1 };
+    return { state, interface: 'lo', syncId, ...settings };
+  };
 
   test('undoes the other lines, those about daemons included', () => {
     const { ipvs, kernel } = openIpvs();
     ipvs.sync.restore(THERE);
     // Others may have set a number that is refused here: it ran, and can run again.
-    kernel.daemons.set(C.IP_VS_STATE_BACKUP, daemon(C.IP_VS_STATE_BACKUP, 300));
+    kernel.daemons.push(daemon(C.IP_VS_STATE_BACKUP, 300));
     const text = [
       '--stop-daemon backup',
       '-D -u 10.0.0.1:53',
@@ -131,8 +133,8 @@ describe('a failing line about a sync daemon', () => {
     expect(error).toMatchObject({ code: 'ENODEV', outcome: 'none', applied: [], rolledBack: true });
     expect(error.failures).toMatchObject([{ index: 5, line: 5 }]);
     expect(sorted(ipvs.sync.save())).toEqual(sorted(THERE));
-    expect(kernel.timeouts).toEqual({ tcpSeconds: 900, tcpFinSeconds: 120, udpSeconds: 300 });
-    expect([...kernel.daemons.values()]).toEqual([daemon(C.IP_VS_STATE_BACKUP, 300)]);
+    expect(kernel.timeouts).toEqual({ tcp: 900, tcpFin: 120, udp: 300 });
+    expect(kernel.daemons).toEqual([daemon(C.IP_VS_STATE_BACKUP, 300)]);
     const collected = ipvs.sync.restore(text, { onError: 'collect' });
     expect(collected).toMatchObject({ outcome: 'none', rolledBack: true, applied: [] });
     expect(sorted(ipvs.sync.save())).toEqual(sorted(THERE));
@@ -151,8 +153,8 @@ describe('a failing line about a sync daemon', () => {
     const error = errorOf(BatchError, () => ipvs.sync.restore(text));
     expect(error).toMatchObject({ code: 'ENODEV', outcome: 'none', rolledBack: true });
     expect(error.failures).toMatchObject([{ index: 40, line: 41 }]);
-    expect(kernel.services.size).toBe(0);
-    expect(other.kernel.services.size).toBe(40);
+    expect(kernel.services).toEqual([]);
+    expect(other.kernel.services).toHaveLength(40);
   });
 
   test('leaves the other lines with rollback: false', () => {
@@ -161,18 +163,18 @@ describe('a failing line about a sync daemon', () => {
       '--start-daemon backup --mcast-interface nosuch0\n-A -f 9 -s rr\n--start-daemon master --mcast-interface lo';
     const result = ipvs.sync.restore(text, { rollback: false, onError: 'collect' });
     expect(result).toMatchObject({ outcome: 'partial', rolledBack: false, applied: [0, 2], failures: [{ line: 1 }] });
-    expect([...kernel.daemons.keys()]).toEqual([C.IP_VS_STATE_MASTER]);
+    expect(kernel.daemons.map(({ state }) => state)).toEqual([C.IP_VS_STATE_MASTER]);
     expect(ipvs.sync.save()).toBe('-A -f 9 -s rr\n');
   });
 
   test('is reported as unknown where a daemon cannot be put back', () => {
     const { ipvs, kernel } = openIpvs();
-    kernel.daemons.set(C.IP_VS_STATE_BACKUP, daemon(C.IP_VS_STATE_BACKUP, 3));
+    kernel.daemons.push(daemon(C.IP_VS_STATE_BACKUP, 3));
     kernel.refuses = command => (command === C.IPVS_CMD_NEW_DAEMON ? -12 : undefined);
     const text = '--stop-daemon backup\n-A -f 9 -s rr\n--start-daemon master --mcast-interface lo';
     const result = ipvs.sync.restore(text, { onError: 'collect' });
     expect(result).toMatchObject({ outcome: 'unknown', rolledBack: false, applied: [] });
-    expect(kernel.services.size).toBe(0);
+    expect(kernel.services).toEqual([]);
   });
 
   test('undoes the other lines over socket options, which lack a group', () => {
@@ -180,7 +182,7 @@ describe('a failing line about a sync daemon', () => {
     const text = '-A -f 9 -s rr\n--start-daemon master --mcast-interface lo --mcast-group 224.0.0.9';
     const error = errorOf(BatchError, () => ipvs.sync.restore(text));
     expect(error).toMatchObject({ code: 'EOPNOTSUPP', outcome: 'none', rolledBack: true });
-    expect(kernel.services.size).toBe(0);
+    expect(kernel.services).toEqual([]);
   });
 });
 

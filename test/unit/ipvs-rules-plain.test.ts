@@ -6,7 +6,7 @@ import type { BatchFailure } from '../../src/errors.ts';
 import { Batch } from '../../src/ipvs/operation.ts';
 import { saveRules } from '../../src/ipvsadm/format.ts';
 import { PlainLines } from '../../src/ipvsadm/plain-lines.ts';
-import { openIpvs } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/memory-ipvs.ts';
 
 /* Lines of the usual two forms are read as they stand, all others are taken apart first: both ways have to say the same. */
 
@@ -121,7 +121,7 @@ test('restore() sends the bytes of its operations, and a failure has their index
       const byOperations = openIpvs();
       const operations = read.map(({ operation }) => operation as IpvsOperation);
       const { failures, applied } = byOperations.ipvs.sync.apply(operations, options);
-      expect(byText.wire.sent.map(hex)).toEqual(byOperations.wire.sent.map(hex));
+      expect(byText.kernel.sent.map(hex)).toEqual(byOperations.kernel.sent.map(hex));
       expect(result.applied).toEqual(applied);
       expect(result.failures.map(told)).toEqual(failures.map(told));
       expect(result.failures.map(({ line }) => line)).toEqual(failures.map(({ index }) => read[index]!.line));

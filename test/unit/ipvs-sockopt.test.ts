@@ -3,10 +3,9 @@ import { expect, test } from 'vitest';
 import { NetlinkError, UnsupportedError } from '../../src/errors.ts';
 import * as S from '../../src/ip_vs/sockopt-structs.ts';
 import { Ipvs, type Service, type Via } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/netlink/index.ts';
 import type { Logger } from '../../src/observe.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernelTransport, openIpvs } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/memory-ipvs.ts';
 
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
@@ -29,7 +28,7 @@ test('the structures have the sizes of the kernel', () => {
 });
 
 test('socket options carry everything but the documented exceptions', async () => {
-  const { ipvs, wire } = openIpvs('sockopt');
+  const { ipvs, kernel } = openIpvs('sockopt');
   expect(ipvs.via).toBe('sockopt');
   const { sync } = ipvs;
   expect(sync.info()).toEqual({ version: '1.2.1', connectionTableSize: 4096 });
@@ -69,7 +68,7 @@ test('socket options carry everything but the documented exceptions', async () =
   });
   await ipvs.flush();
   expect(await ipvs.services()).toEqual([]);
-  expect(wire.sent).toEqual([]);
+  expect(kernel.sent).toEqual([]);
 });
 
 test('socket options reject what they cannot carry before anything is sent', () => {
@@ -98,7 +97,7 @@ test('socket options reject what they cannot carry before anything is sent', () 
 });
 
 test('socket options report the errors of netlink', () => {
-  const { sync } = openIpvs('sockopt').ipvs;
+  const { sync } = openIpvs('sockopt', { modules: ['ip_vs', 'ip_vs_wlc'] }).ipvs;
   const code = (call: () => unknown) => {
     try {
       call();
@@ -123,12 +122,11 @@ test('socket options read lists to their end, also while these grow', () => {
     for (let n = 1; n < 100; n++) b.addDestination(key, { ...server, address: `10.1.0.${n}` });
   });
   expect(ipvs.sync.destinations(key)).toHaveLength(99);
+  using others = kernel.open('sockopt');
   let more = 0;
   kernel.before = () => {
     kernel.before = undefined;
-    const [kept] = kernel.services.values();
-    for (; more < 60; more++)
-      kernel.services.set(`${more}`, { ...kept!, service: { ...kept!.service, port: 1000 + more } });
+    for (; more < 60; more++) others.sync.addService({ ...web, port: 1000 + more });
   };
   expect(ipvs.sync.services()).toHaveLength(61);
 });
@@ -137,34 +135,30 @@ test("'auto' chooses netlink, or socket options where netlink is not permitted, 
   const warnings: unknown[] = [];
   const silent = () => {};
   const logger: Logger = { debug: silent, info: silent, error: silent, warn: (...words) => warnings.push(words) };
-  const { ipvs, kernel, wire } = openIpvs('auto', logger);
-  kernel.netlinkDenied = true;
+  const { ipvs, kernel } = openIpvs('auto', { logger, userNamespace: true });
   expect(ipvs.via).toBe('netlink');
   await ipvs.addService(web);
   expect(ipvs.via).toBe('sockopt');
   expect(warnings).toEqual([[expect.objectContaining({ via: 'sockopt' }), expect.stringContaining('socket options')]]);
-  const sent = wire.sent.length;
+  const sent = kernel.sent.length;
   await ipvs.addDestination(key, server);
   expect((await ipvs.snapshot()).servers).toHaveLength(1);
-  expect(wire.sent.length).toBe(sent);
-  const second = openIpvs('auto');
-  second.kernel.netlinkDenied = true;
+  expect(kernel.sent.length).toBe(sent);
+  const second = openIpvs('auto', { userNamespace: true });
   expect(second.ipvs.sync.batch(b => b.addService(web).addDestination(key, server)).outcome).toBe('all');
   expect(second.ipvs.via).toBe('sockopt');
 });
 
 test("'auto' reports the error of netlink where neither is permitted", () => {
-  const { ipvs, kernel } = openIpvs('auto');
-  kernel.netlinkDenied = true;
-  kernel.sockoptDenied = true;
+  const { ipvs, kernel } = openIpvs('auto', { userNamespace: true });
+  kernel.optionsDenied = true;
   expect(() => ipvs.sync.addService(web)).toThrow('EPERM');
   expect(() => ipvs.sync.batch(b => b.addService(web))).toThrow('initial user namespace');
   expect(ipvs.via).toBe('netlink');
 });
 
 test("'netlink' is never replaced", () => {
-  const { ipvs, kernel } = openIpvs('netlink');
-  kernel.netlinkDenied = true;
+  const { ipvs } = openIpvs('netlink', { userNamespace: true });
   expect(() => ipvs.sync.addService(web)).toThrow('EPERM');
   expect(() => Ipvs.open({ via: 'raw' as Via })).toThrow('via');
 });
@@ -188,7 +182,7 @@ test('any plain IPv4 servers are the same by both ways', () => {
       ipvs.sync.reconcile(before);
       ipvs.sync.reconcile(desired, { prune: true });
       expect(ipvs.sync.plan(desired, { prune: true })).toEqual([]);
-      const other = new Ipvs(new Exchange(new IpvsKernelTransport(kernel, 'netlink'), 'ipvs'));
+      using other = kernel.open('netlink');
       expect(other.sync.plan(desired, { prune: true })).toEqual([]);
     }),
   );
