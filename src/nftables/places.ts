@@ -149,7 +149,8 @@ export class ChainPlace {
     statements: Statement[],
     fields?: F,
   ): { rule: PlacedRule & NoInfer<F> } {
-    return { rule: { ...this.place, statements, ...(fields as F) } };
+    const { family, table, name } = this.chain;
+    return { rule: withFields({ family, table, chain: name, statements }, fields as NoInfer<F>) };
   }
 }
 
@@ -173,6 +174,10 @@ export class TablePlace {
     return { family, table: name };
   }
 
+  #named(name: string): InTable & { name: string } {
+    return { family: this.table.family, table: this.table.name, name };
+  }
+
   /**
    * Returns a chain of this table.
    * @param name its name, at most 255 bytes
@@ -183,7 +188,7 @@ export class TablePlace {
    * tx.add(input).add(input.rule([tcp.dport.eq(80), accept()]));
    */
   chain(name: string, fields: ChainFields = {}): ChainPlace {
-    return new ChainPlace({ ...this.place, name, ...fields });
+    return new ChainPlace(withFields(this.#named(name), fields));
   }
 
   /**
@@ -211,7 +216,7 @@ export class TablePlace {
    * tx.add(blocked).add(blocked.elements(['192.0.2.0/24']));
    */
   set(name: string, fields: SetFields = {}): SetPlace {
-    return new SetPlace({ ...this.place, name, ...fields });
+    return new SetPlace(withFields(this.#named(name), fields));
   }
 
   /**
@@ -223,7 +228,7 @@ export class TablePlace {
    * tx.add(services).add(services.elements([{ key: 22, data: { verdict: 'accept' } }]));
    */
   map(name: string, fields: MapFields = {}): MapPlace {
-    return new MapPlace({ ...this.place, name, ...fields });
+    return new MapPlace(withFields(this.#named(name), fields));
   }
 
   /**
@@ -234,7 +239,7 @@ export class TablePlace {
    * tx.add(table('inet', 'web').flowtable('fast', { hook: 'ingress', priority: 0, devices: ['eth0', 'eth1'] }));
    */
   flowtable(name: string, fields: Omit<Flowtable, 'family' | 'table' | 'name'> = {}): { flowtable: Flowtable } {
-    return { flowtable: { ...this.place, name, ...fields } };
+    return { flowtable: withFields(this.#named(name), fields) };
   }
 
   /**
@@ -251,14 +256,22 @@ export class TablePlace {
     name: string,
     ...[fields]: Given<ObjectFields<K>>
   ): { [P in K]: NewObjectOf<Kinds[P]> } {
-    const object: object = { ...this.place, name, ...fields };
+    const object: object = withFields(this.#named(name), fields ?? {});
     return { [kind]: object } as { [P in K]: NewObjectOf<Kinds[P]> };
   }
 }
 
+/**
+ * Adds fields to the object that names a place. It is not spread in a literal with them: the engine gives each object that is made so a shape
+ * of its own, and whoever reads a field of thousands of them has to look for it each time.
+ */
+function withFields<T extends object, F extends object>(named: T, fields: F | undefined): T & F {
+  return Object.assign(named, fields);
+}
+
 function elementsOf(set: NewSet, elements: GivenElement[], fields: ElementFields): { element: NewElements } {
   const { family, table, name } = set;
-  return { element: { family, table, set: name, elements, ...fields } };
+  return { element: withFields({ family, table, set: name, elements }, fields) };
 }
 
 /**
@@ -274,5 +287,5 @@ function elementsOf(set: NewSet, elements: GivenElement[], fields: ElementFields
  * await nft.rules(input.place);
  */
 export function table(family: Family, name: string, fields: TableFields = {}): TablePlace {
-  return new TablePlace({ family, name, ...fields });
+  return new TablePlace(withFields({ family, name }, fields));
 }

@@ -39,6 +39,7 @@ const DEEP: Readonly<Record<string, string>> = {
   'ipvs/connections.ts': 'parses lines of /proc, which are those of real traffic otherwise',
   'ipvs/operation.ts': 'writes by itself what the tables write too: both are compared, 1,000 times a second',
   'nf_tables/userdata.ts': 'the only table of its layout: its bytes are those of libnftnl',
+  'nftables/plan/name-column.ts': 'a list that changes in any way must give the places of one that is looked at anew',
   'nflog/paced-watch.ts': 'its descriptor and its clock are those of the test',
   'nflog/sinks/output.ts': 'which memory is used again cannot be seen from outside',
   'nflog/slab.ts': 'which memory is read over cannot be seen from outside',

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { accept, Transaction, table, tcp } from 'netsteer/nftables';
 import { expect, test } from 'vitest';
 
@@ -51,4 +53,28 @@ test('a place names what readings ask for', () => {
   expect(web.chain('input').place).toEqual({ family: 'ip', table: 'web', chain: 'input' });
   expect(web.set('ports').reference).toBe('@ports');
   expect(web.map('services').reference).toBe('@services');
+});
+
+test('objects by their place have one shape for the engine, so that reading thousands of them is fast', () => {
+  setFlagsFromString('--allow-natives-syntax');
+  const haveOneShape = runInNewContext('(a, b) => %HaveSameMap(a, b)') as (a: object, b: object) => boolean;
+  // The engine gives spread objects shapes of their own from the ninth on.
+  const made = Array.from({ length: 20 }, (_, i) => {
+    const name = `n${i}`;
+    const place = table('inet', name, { comment: 'ours' });
+    const chain = place.chain(name, { type: 'filter', hook: 'input', priority: 0 });
+    return [
+      place.table,
+      chain.chain,
+      place.chain(name).chain,
+      chain.rule([accept()]).rule,
+      chain.rule([accept()], { comment: name }).rule,
+      place.set(name, { key: 'mark' }).set,
+      place.map(name, { key: 'mark', data: 'verdict' }).map,
+      place.set(name, { key: 'mark' }).elements([1]).element,
+      place.object('counter', name).counter,
+    ];
+  });
+  const [last = [], before = []] = made.reverse();
+  expect(last.map((each, i) => haveOneShape(each, before[i]!))).toEqual(last.map(() => true));
 });

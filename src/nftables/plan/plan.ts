@@ -13,7 +13,7 @@ import { checkDesired, type DesiredRuleset, type ScopedObject } from './desired.
 import { type TableModel, tableKey } from './model.ts';
 import type { ModelMemory } from './model-memory.ts';
 import { modelInParts } from './ruleset-model.ts';
-import { append, type Scope, ScopedRuleset } from './scope.ts';
+import { append, type DesiredNames, type Scope, ScopedRuleset } from './scope.ts';
 import { keyOf, type PlacedOperation, placed, type TableOperations, TablePlan } from './table-plan.ts';
 import { ticksOf } from './timeouts.ts';
 
@@ -156,6 +156,8 @@ export interface PlanContext {
   port?: number | undefined;
   /** The part that is compared; default: all of the owner's tables. */
   scope?: Scope | undefined;
+  /** The names of the last call that had a scope. */
+  names?: DesiredNames | undefined;
   interfaces?: Interfaces['interfaces'];
 }
 
@@ -176,10 +178,10 @@ export function* planInParts(
   present: Ruleset,
   desired: DesiredRuleset,
   owner: TableOwner,
-  { port, interfaces, scope, memory, isDecoded = false, budget }: PlanContext,
+  { port, interfaces, scope, names, memory, isDecoded = false, budget }: PlanContext,
 ): Operation<PlacedPlan> {
   const owns = ownership(owner, port);
-  const wantedScope = scope && new ScopedRuleset(scope, desired ?? {});
+  const wantedScope = scope && new ScopedRuleset(scope, desired ?? {}, names);
   checkDesired(desired, wantedScope);
   const rest: Step | undefined = budget?.measured;
   if (rest !== undefined) yield rest;

@@ -18,7 +18,7 @@ import { copyOf } from './content.ts';
 import type { DesiredRuleset } from './desired.ts';
 import { ModelMemory, textOfPlain } from './model-memory.ts';
 import { addTo, type PlacedPlan, planInParts, type RulesetPlan, type TableOwner } from './plan.ts';
-import { type PlanScope, Scope, type ScopeSource } from './scope.ts';
+import { DesiredNames, type PlanScope, Scope, type ScopeSource } from './scope.ts';
 import { Settled } from './settled.ts';
 import type { PlacedOperation } from './table-plan.ts';
 
@@ -54,6 +54,8 @@ class Recollection {
 
 /** The recollection of the last owner that a handle has planned for. */
 export class Planner {
+  /** Of calls that have a scope. */
+  readonly names = new DesiredNames();
   #last: Recollection | undefined;
 
   recall({ comment, prefix, flag }: TableOwner): Recollection {
@@ -103,6 +105,7 @@ class Comparison {
   readonly #scope: Scope | undefined;
   /** Only the first attempt uses it: it may come behind for any time. */
   #mirror: RulesetMirror | undefined;
+  readonly #names: DesiredNames;
   /** Of whole comparisons. A part is small. */
   readonly #memory: Recollection | undefined;
 
@@ -115,6 +118,7 @@ class Comparison {
     this.#options = options;
     this.#scope = only === undefined ? undefined : new Scope(only, desired);
     this.#mirror = mirror;
+    this.#names = planner.names;
     this.#memory = only === undefined ? planner.recall(options ?? {}) : undefined;
   }
 
@@ -137,7 +141,7 @@ class Comparison {
       needsDevices = true;
       return find(name);
     };
-    const context = { port, interfaces, scope: this.#scope, memory, isDecoded: !isTold, budget };
+    const context = { port, interfaces, scope: this.#scope, names: this.#names, memory, isDecoded: !isTold, budget };
     const planned = yield* planInParts(present, this.#desired, this.#options, context);
     if (memory !== undefined) {
       const isSettled = planned.operations.length === 0 && !needsDevices;

@@ -13,6 +13,7 @@ import { dumpElements, list, type Ruleset, ruleset, type SetEntry } from '../rea
 import { Reading } from '../read/reading.ts';
 import type { DesiredRuleset, Given, ModelScope, ScopedObject } from './desired.ts';
 import { type TableModel, tableKey } from './model.ts';
+import { NameColumn } from './name-column.ts';
 
 /*
  * A part of a ruleset: some chains with their rules, some sets with their elements, or whole tables. Nothing else is read, compared or changed.
@@ -99,9 +100,9 @@ export class Scope {
     return part;
   }
 
-  /** Whether an object by this name may be a chain or set of the scope, or in a chain of it: it must be looked at closely. */
-  mayHave(name: unknown): boolean {
-    return this.#anyTable || this.#names.has(name);
+  /** An object by another name is no chain or set of the scope, nor in a chain of it. Undefined where a table is compared as a whole. */
+  get names(): ReadonlySet<unknown> | undefined {
+    return this.#anyTable ? undefined : this.#names;
   }
 
   /** The part that an object's place is in: most objects stand behind another one of their table. */
@@ -213,19 +214,33 @@ function* readSet(source: ScopeSource, key: Key, found: Ruleset): Operation<void
   if (set !== undefined) found.sets.push({ ...set, elements: yield* source.elements(key) });
 }
 
+/** The names in the desired ruleset of the last call. */
+export class DesiredNames {
+  readonly chains = new NameColumn<ScopedObject | null>(nameOfChain);
+  readonly rules = new NameColumn<ScopedObject | null>(chainOfRule);
+}
+
+/** Whoever checks the list refuses what is no object. A chain with flags may be one of a rule's own. */
+const nameOfChain = (chain: ScopedObject | null): string | undefined =>
+  typeof chain === 'object' && typeof chain?.name === 'string' && chain.flags === undefined ? chain.name : undefined;
+
+const chainOfRule = (rule: ScopedObject | null): string | undefined =>
+  typeof rule === 'object' && typeof rule?.chain === 'string' ? rule.chain : undefined;
+
 /** The scope in one of the two rulesets that are compared. */
 export class ScopedRuleset implements ModelScope {
   readonly #scope: Scope;
   readonly #chains: readonly Chain[];
+  readonly #names: DesiredNames;
+  #knowsChains = false;
   /** Chains of rules' own, which rules of the scope may lead to: 'inet web __chain1'. */
   readonly #bound = new Set<string>();
   readonly #lists = new Map<string, readonly Given<ScopedObject>[]>();
-  /** The names of all chains of a table. */
-  #names: { key: string; names: ReadonlySet<unknown> } | undefined;
 
-  constructor(scope: Scope, { chains = [] }: Pick<DesiredRuleset, 'chains'>) {
+  constructor(scope: Scope, { chains = [] }: Pick<DesiredRuleset, 'chains'>, names = new DesiredNames()) {
     this.#scope = scope;
     this.#chains = chains;
+    this.#names = names;
   }
 
   hasTable(key: string): boolean {
@@ -233,20 +248,17 @@ export class ScopedRuleset implements ModelScope {
   }
 
   hasChain(key: string, name: string): boolean {
-    if (this.#names?.key !== key) {
-      const names = new Set<unknown>();
-      let last: Chain | undefined;
-      let isIn = false;
-      for (const chain of this.#chains) {
-        // Most stand behind another one of their table.
-        if (last === undefined || chain.table !== last.table || chain.family !== last.family)
-          isIn = tableKey({ family: chain.family, name: chain.table }) === key;
-        if (isIn) names.add(chain.name);
-        last = chain;
-      }
-      this.#names = { key, names };
+    for (const place of this.#chainPlaces(new Set([name]))) {
+      const chain = this.#chains[place]!;
+      if (chain.name === name && tableKey({ family: chain.family, name: chain.table }) === key) return true;
     }
-    return this.#names.names.has(name);
+    return false;
+  }
+
+  #chainPlaces(names: ReadonlySet<unknown>): number[] {
+    if (!this.#knowsChains) this.#names.chains.follow(this.#chains);
+    this.#knowsChains = true;
+    return this.#names.chains.placesOf(names);
   }
 
   /** Asked for the chains before the rules. */
@@ -254,31 +266,30 @@ export class ScopedRuleset implements ModelScope {
     const known = this.#lists.get(kind) as readonly Given<T>[] | undefined;
     if (known !== undefined) return known;
     const found: Given<T>[] = [];
-    const isOutside = kind === 'rules' ? this.#isOtherRule : kind === 'chains' ? this.#isOtherChain : undefined;
-    for (let index = 0; index < list.length; index++) {
+    const add = (index: number) => {
       const whole = list[index]!;
-      // Of a large ruleset nearly all are outside: this is the way of those.
-      if (isOutside?.(whole)) continue;
       // Whoever checks the list refuses it.
       const isObject = typeof whole === 'object' && whole !== null;
       const object = isObject ? this.#within(kind, whole) : whole;
       if (object !== undefined) found.push({ object, index });
-    }
+    };
+    // Of a large ruleset nearly all are outside.
+    const places = this.#placesIn(kind, list);
+    if (places === undefined) for (let index = 0; index < list.length; index++) add(index);
+    else for (const place of places) add(place);
     this.#lists.set(kind, found);
     return found;
   }
 
-  readonly #isOtherRule = (rule: ScopedObject | null): boolean =>
-    typeof rule === 'object' &&
-    typeof rule?.chain === 'string' &&
-    !this.#scope.mayHave(rule.chain) &&
-    this.#bound.size === 0;
-
-  readonly #isOtherChain = (chain: ScopedObject | null): boolean =>
-    typeof chain === 'object' &&
-    typeof chain?.name === 'string' &&
-    !this.#scope.mayHave(chain.name) &&
-    chain.flags === undefined;
+  /** Of chains and rules, where those stand that may be in the scope; undefined if any may be. */
+  #placesIn(kind: string, list: readonly ScopedObject[]): readonly number[] | undefined {
+    const { names } = this.#scope;
+    if (names === undefined) return undefined;
+    if (kind === 'chains') return this.#chainPlaces(names);
+    if (kind !== 'rules' || this.#bound.size > 0) return undefined;
+    this.#names.rules.follow(list);
+    return this.#names.rules.placesOf(names);
+  }
 
   /** The object as it is compared: undefined outside of the scope. Sets outside are still needed to compile rules, but not their elements. */
   #within<T extends ScopedObject>(kind: string, object: T): T | undefined {
