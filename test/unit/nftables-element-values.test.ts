@@ -342,3 +342,16 @@ describe('the type of elements that is given with them', () => {
     expect(wrong({ key: 80 })).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE' }));
   });
 });
+
+test('many elements are written into a buffer that is hardly larger than they are, and is not copied for what stands behind them', () => {
+  const elements = Array.from({ length: 10_000 }, (_, i) => ({ key: [`10.0.${i >> 8}.${i & 255}`, 80], data: 8080 }));
+  const transaction = new Transaction()
+    .add({ table: { family: 'ip', name: 't' } })
+    .add({
+      map: { family: 'ip', table: 't', name: 'm', key: 'ipv4_addr . inet_service', data: 'inet_service', elements },
+    })
+    .add({ chain: { family: 'ip', table: 't', name: 'c' } });
+  const { bytes } = transaction.encode();
+  expect(bytes.length).toBeGreaterThan(300_000);
+  expect(bytes.buffer.byteLength - bytes.length).toBeLessThan(32 * 1024);
+});

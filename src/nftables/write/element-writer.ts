@@ -8,7 +8,7 @@ import { type ElementValue, type WireOptions, wireElement } from '../../nft/elem
 import { CATCH_ALL, type ElementKey, type FieldRange, type FieldValue, putScalar } from '../../nft/field-values.ts';
 import { type ElementShape, type Field, idsOf } from '../../nft/set-types.ts';
 import { PackedElements } from '../packed-elements.ts';
-import { type ElementTemplate, elementTemplate } from './element-template.ts';
+import { type ElementTemplate, elementTemplate, MAX_NEST } from './element-template.ts';
 import type { MessageList } from './encoded.ts';
 import { ElementMessages, type ElementsHead, writeOne } from './wire-elements.ts';
 
@@ -29,7 +29,7 @@ export function writeElements(
   const { writer } = list;
   try {
     const plain = new PlainElements(shape, options.keysOnly === true);
-    writer.expect(values.length * plain.size);
+    expectElements(writer, values.length, plain.size);
     for (let i = 0; i < values.length; i++) {
       const start = writer.length;
       const value = values[i] as ElementValue;
@@ -48,6 +48,18 @@ export function writeElements(
     throw within(error, ['elements']);
   }
   messages.close();
+}
+
+/** A table and a set with names of 255 bytes, with the headers of their message. */
+const LONGEST_HEAD = 600;
+/** For the operations behind the elements: most need less. */
+const BEHIND = 16 * 1024;
+
+/** Makes room for elements at once, and for all around them: a large buffer that lacks a few bytes at the end would be copied for them. */
+function expectElements(writer: Writer, count: number, size: number): void {
+  const bytes = count * size;
+  const around = bytes < MAX_NEST ? 0 : Math.ceil(bytes / (MAX_NEST - size)) * LONGEST_HEAD + BEHIND;
+  writer.expect(bytes + around);
 }
 
 /** Types whose values nft's JSON has as they are here: addresses as texts, and ports as numbers. */
@@ -75,7 +87,7 @@ export function writePlainJson(
   const isMap = shape.values === 'data';
   const messages = new ElementMessages(list, head);
   const { writer } = list;
-  writer.expect(members.length * plain.size);
+  expectElements(writer, members.length, plain.size);
   for (let i = 0; i < members.length; i++) {
     const member = members[i];
     const at = writer.length;
@@ -112,7 +124,7 @@ const isPlainValue = (json: unknown, { form }: Field): boolean =>
 function writePacked(list: MessageList, head: ElementsHead, elements: PackedElements, template: ElementTemplate): void {
   const size = template.message.bytes.length;
   const most = PackedElements.perMessage(template);
-  list.writer.expect(elements.length * size);
+  expectElements(list.writer, elements.length, size);
   const messages = new ElementMessages(list, head);
   for (let first = 0; first < elements.length; first += most) {
     const count = Math.min(most, elements.length - first);
