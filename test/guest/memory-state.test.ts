@@ -53,17 +53,20 @@ kernelSuite('nf_tables and connections of a kernel in memory', () => {
       one => new ConnectionSide(one),
     );
     let compared = 0;
-    const property = fc.property(fc.array(connectionRequest, { minLength: 1, maxLength: 25, size: 'max' }), requests => {
-      for (const side of sides) side.empty();
-      const begun = performance.now();
-      for (const [i, one] of requests.entries()) {
-        const [real, memory] = sides.map(side => side.take(one.type, one.flags, header(one), one.parts));
-        // Seconds would count by then.
-        if (performance.now() - begun > 2000) return;
-        expect(memory, `request ${i} of ${requests.length}: ${described(one)}`).toEqual(real);
-        compared++;
-      }
-    });
+    const property = fc.property(
+      fc.array(connectionRequest, { minLength: 1, maxLength: 25, size: 'max' }),
+      requests => {
+        for (const side of sides) side.empty();
+        const begun = performance.now();
+        for (const [i, one] of requests.entries()) {
+          const [real, memory] = sides.map(side => side.take(one.type, one.flags, header(one), one.parts));
+          // Seconds would count by then.
+          if (performance.now() - begun > 2000) return;
+          expect(memory, `request ${i} of ${requests.length}: ${described(one)}`).toEqual(real);
+          compared++;
+        }
+      },
+    );
     fc.assert(property, { numRuns: SEQUENCES, endOnFailure: true, ...seed });
     expect(compared).toBeGreaterThan(SEQUENCES * 5);
     for (const side of sides) side.close();

@@ -1,6 +1,6 @@
 import type { Request } from '../machine/netlink.ts';
-import type { Namespace, Release } from '../machine/state.ts';
-import { EINVAL, ENODATA, ERANGE, refuse } from '../refusal.ts';
+import { hasModule, type Namespace, type Release } from '../machine/state.ts';
+import { EINVAL, ENODATA, EPROTO, ERANGE, refuse } from '../refusal.ts';
 import type { Attribute, Attributes, Writer } from '../wire/attributes.ts';
 import type { Chain, Element, Expression, NftSet, Rule, Table } from './state.ts';
 
@@ -128,6 +128,15 @@ export function needed(attributes: Attributes | undefined, type: number): Attrib
 export function neededU32(attributes: Attributes | undefined, type: number): number {
   needed(attributes, type);
   return attributes!.u32be(type) ?? refuse(ERANGE);
+}
+
+const TRACKED = [1, 2, 10];
+const BRIDGE = 7;
+
+/** What needs connections has none to see in tables of devices and of ARP; in those of bridges it takes a module (nf_ct_netns_get). */
+export function needConnections({ family, engine }: Work): void {
+  const isTracked = TRACKED.includes(family) || (family === BRIDGE && hasModule(engine.release, 'nf_conntrack_bridge'));
+  if (!isTracked) refuse(EPROTO);
 }
 
 /** nft_parse_u32_check: a number of 32 bits that must fit fewer. */

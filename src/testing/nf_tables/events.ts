@@ -69,7 +69,7 @@ export function tableEvent(work: Work, type: number, table: Table, isTold?: () =
   record(
     work,
     type,
-    type === Nft.NFT_MSG_NEWTABLE ? created(work) : 0,
+    created(work),
     table.family,
     writer => {
       if (type === Nft.NFT_MSG_NEWTABLE || !isShort(engine)) writeTable(writer, table, isOld(engine));
@@ -89,7 +89,7 @@ export function chainEvent(work: Work, type: number, chain: Chain, only?: readon
   record(
     work,
     type,
-    type === Nft.NFT_MSG_NEWCHAIN ? created(work) : 0,
+    created(work),
     chain.table.family,
     writer => {
       if (type === Nft.NFT_MSG_NEWCHAIN || !isShort(engine)) writeChain(writer, chain, isOld(engine), only);
@@ -107,7 +107,7 @@ export function chainEvent(work: Work, type: number, chain: Chain, only?: readon
 export function ruleEvent(work: Work, type: number, chain: Chain, rule: Rule): void {
   const isNew = type === Nft.NFT_MSG_NEWRULE;
   const appended = (work.request.flags & (NLM_F_APPEND | NLM_F_REPLACE)) !== 0 ? NLM_F_APPEND : 0;
-  record(work, type, isNew ? created(work) | appended : 0, chain.table.family, writer => {
+  record(work, type, created(work) | appended, chain.table.family, writer => {
     const at = chain.rules.indexOf(rule);
     // Only a rule between two others has the one before it told.
     const before = isNew && at > 0 && at < chain.rules.length - 1 ? chain.rules[at - 1] : undefined;
@@ -120,7 +120,7 @@ export function setEvent(work: Work, type: number, set: NftSet, apply?: () => vo
   record(
     work,
     type,
-    type === Nft.NFT_MSG_NEWSET ? created(work) : 0,
+    created(work),
     set.table.family,
     writer => {
       if (type === Nft.NFT_MSG_NEWSET || !isShort(engine)) writeSet(writer, set, engine);
@@ -173,7 +173,7 @@ export function objectEvent(work: Work, type: number, object: NftObject, apply?:
   record(
     work,
     type,
-    type === Nft.NFT_MSG_NEWOBJ ? created(work) : 0,
+    created(work),
     object.table.family,
     writer => {
       if (type === Nft.NFT_MSG_NEWOBJ || !isShort(engine)) writeObject(writer, object, engine, isOld(engine));
@@ -196,8 +196,9 @@ export function flowtableEvent(
   only?: readonly string[],
   apply?: () => void,
 ): void {
-  const flags = type === Nft.NFT_MSG_NEWFLOWTABLE ? created(work) : 0;
-  record(work, type, flags, flowtable.table.family, writer => writeFlowtable(writer, flowtable, only), { apply });
+  record(work, type, created(work), flowtable.table.family, writer => writeFlowtable(writer, flowtable, only), {
+    apply,
+  });
 }
 
 /** Tells a batch that has been carried out: its events in few datagrams, then the generation alone. */

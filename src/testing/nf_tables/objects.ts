@@ -4,7 +4,7 @@ import { hasModule } from '../machine/state.ts';
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Writer } from '../wire/attributes.ts';
 import { CONNTRACK_OBJECTS, type Holding } from './conntrack-objects.ts';
-import { type Codec, needed, type Work } from './context.ts';
+import { type Codec, needConnections, needed, type Work } from './context.ts';
 import { readSynproxy, SYNPROXY_ROWS } from './expressions/actions.ts';
 import { given, type Row, writeRows } from './expressions/rows.ts';
 import { connlimit, counter, limit, quota, type Stateful } from './expressions/stateful.ts';
@@ -58,13 +58,26 @@ function isKnown({ engine }: Work, type: number): boolean {
   return COUNTING[type] !== undefined || HOLDING[type] !== undefined;
 }
 
+const TRACKING = new Set<number>([
+  Nft.NFT_OBJECT_CT_HELPER,
+  Nft.NFT_OBJECT_CT_TIMEOUT,
+  Nft.NFT_OBJECT_CT_EXPECT,
+  Nft.NFT_OBJECT_SYNPROXY,
+]);
+
 function readValues(work: Work, type: number): Pick<NftObject, 'values' | 'state'> {
   const inside = parsed(work.attributes, Nft.NFTA_OBJ_DATA, OBJECT_DATA[type]);
   const counting = COUNTING[type];
-  if (counting !== undefined) return counting.read(inside, work.engine.now);
+  if (counting !== undefined) {
+    const read = counting.read(inside, work.engine.now);
+    if (counting.tracks === true) needConnections(work);
+    return read;
+  }
   const holding = HOLDING[type];
   if (holding === undefined) return refuse(EOPNOTSUPP);
-  return { values: holding.read(inside, work), state: {} };
+  const values = holding.read(inside, work);
+  if (TRACKING.has(type)) needConnections(work);
+  return { values, state: {} };
 }
 
 /** @returns the object, and what takes effect with the batch; undefined where nothing has changed */

@@ -72,6 +72,11 @@ export function knownModules(kernel: KernelSide): string[] {
     [Nft.NFTA_META_KEY, u32(Nft.NFT_META_BRI_IIFNAME)],
   ];
   if (lastAnswer(kernel, BRIDGE, ruleOf('meta', BRIDGE, key)) === undefined) known.add('nft_meta_bridge');
+  const state: Attribute[] = [
+    [Nft.NFTA_CT_DREG, u32(1)],
+    [Nft.NFTA_CT_KEY, u32(Nft.NFT_CT_STATE)],
+  ];
+  if (lastAnswer(kernel, BRIDGE, ruleOf('ct', BRIDGE, state)) === undefined) known.add('nf_conntrack_bridge');
   for (const [name, { module, protocols }] of Object.entries(HELPERS)) {
     const data: Attribute[] = [
       [Nft.NFTA_CT_HELPER_NAME, text(name)],

@@ -4,7 +4,7 @@ import * as Nft from '../../../linux/nf_tables.ts';
 import { AF_INET, AF_INET6 } from '../../../linux/socket.ts';
 import { EINVAL, EOPNOTSUPP, ERANGE, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
-import { needed, neededU32, source } from '../context.ts';
+import { needConnections, needed, neededU32, source } from '../context.ts';
 import type { Value } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
 import { type ExpressionType, registerBytes } from './type.ts';
@@ -228,7 +228,11 @@ export function readSynproxy(attributes: Attributes | undefined): Record<string,
 export const SYNPROXY_ROWS = SYNPROXY;
 
 const synproxy: ExpressionType = {
-  read: attributes => ({ values: readSynproxy(attributes) }),
+  read(attributes, { work }) {
+    const values = readSynproxy(attributes);
+    needConnections(work);
+    return { values };
+  },
   write: ({ values }, writer) => writeRows(SYNPROXY, values, writer),
   allows: (_, { hook }) => [INPUT, FORWARD].includes(hook),
   run(_, { packet: { bytes, transport, transportProtocol }, engine }) {
@@ -248,6 +252,7 @@ const flowOffload: ExpressionType = {
     context.work.batch.undo.push(() => {
       flowtable.users--;
     });
+    needConnections(context.work);
     return { values: {}, flowtable };
   },
   write: ({ flowtable }, writer) => writer.text(Nft.NFTA_FLOW_TABLE_NAME, flowtable!.name),

@@ -5,7 +5,7 @@ import { EVENT } from '../../conntrack/messages.ts';
 import type { Connection, Tracked } from '../../conntrack/state.ts';
 import type { Packet } from '../../packets/packet.ts';
 import { EAFNOSUPPORT, EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
-import { neededU32, source, target } from '../context.ts';
+import { needConnections, neededU32, source, target } from '../context.ts';
 import type { Expression } from '../state.ts';
 import { nameBytes, u16be, u64 } from './meta.ts';
 import { given, type Row, writeRows } from './rows.ts';
@@ -69,7 +69,9 @@ export const ct: ExpressionType = {
       if (length === undefined) return refuse(EOPNOTSUPP);
       if (key !== Nft.NFT_CT_ZONE && direction !== undefined) refuse(EINVAL);
       if (direction !== undefined && direction > 1) refuse(EINVAL);
-      return { values: given({ key, direction, source: source(context, from, length) }) };
+      const values = given({ key, direction, source: source(context, from, length) });
+      needConnections(context.work);
+      return { values };
     }
     if (to === undefined) return refuse(EINVAL);
     const known = CT_KEYS[key];
@@ -83,9 +85,11 @@ export const ct: ExpressionType = {
       else if (family !== AF_INET6 && family !== 1) refuse(EAFNOSUPPORT);
     }
     if (direction !== undefined && direction > 1) refuse(EINVAL);
+    const at = target(context, to, length);
+    needConnections(context.work);
     // Rules that ask for what is counted switch the counting on, for the whole namespace.
     if (COUNTED.has(key)) context.work.namespace.sysctls.set('net/netfilter/nf_conntrack_acct', '1');
-    return { values: given({ key, direction, target: target(context, to, length), length }) };
+    return { values: given({ key, direction, target: at, length }) };
   },
   write({ values }, writer) {
     const { direction, ...others } = values;

@@ -3,7 +3,7 @@ import * as Nft from '../../../linux/nf_tables.ts';
 import { tupleKey } from '../../conntrack/tuples.ts';
 import { EINVAL, EOPNOTSUPP, EOVERFLOW, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
-import type { RuleContext } from '../context.ts';
+import { needConnections, type RuleContext } from '../context.ts';
 import { storageOf } from '../set-lookup.ts';
 import type { Expression, NftSet, Value } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
@@ -17,6 +17,8 @@ const MAX_U64 = (1n << 64n) - 1n;
 
 /** A kind of state: how it begins, and what a packet does to it. @returns whether the rule goes on */
 export interface Stateful {
+  /** It counts connections. */
+  readonly tracks?: true;
   read(
     attributes: Attributes | undefined,
     now: bigint,
@@ -159,6 +161,7 @@ const TIME_WAIT = 7;
 const SETTLED = IPS_CONFIRMED | IPS_ASSURED;
 
 export const connlimit: Stateful = {
+  tracks: true,
   rows: [
     ['count', Nft.NFTA_CONNLIMIT_COUNT, 'u32'],
     ['flags', Nft.NFTA_CONNLIMIT_FLAGS, 'u32'],
@@ -192,7 +195,11 @@ const KINDS: Record<string, Stateful> = { counter, quota, limit, last, connlimit
 
 function expressionOf(kind: Stateful): ExpressionType {
   return {
-    read: (attributes, { work }) => kind.read(attributes, work.engine.now),
+    read(attributes, { work }) {
+      const read = kind.read(attributes, work.engine.now);
+      if (kind.tracks === true) needConnections(work);
+      return read;
+    },
     write(expression: Expression, writer, engine) {
       const { values, state = {} } = expression;
       writeRows(kind.rows, given(kind.write(values, state, engine.now)), writer);
