@@ -26,6 +26,7 @@ export const RUNS: readonly (readonly [name: string, guest: string])[] = [
   ['dataplane', 'uml'],
   ['start', 'host'],
   ['memory', 'host'],
+  ['balancer', 'host'],
 ];
 
 const RESULTS = join(ROOT, 'bench/results/all.json');

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { balancer } from './balancer.ts';
 import { codec } from './codec.ts';
 import { compile } from './compile.ts';
 import { conntrack } from './conntrack.ts';
@@ -35,6 +36,7 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
   dataplane,
   start,
   memory,
+  balancer,
 };
 /** Every benchmark, one after the other. */
 export const ALL = 'all';

@@ -91,6 +91,14 @@ connection, which is tracked, redirected and logged.`,
 a veth pair. \`latency\`: a datagram and its answer. \`ipvs-connections\`: TCP connections through each forwarding method.
 The programs are what is programmed.`,
   },
+  balancer: {
+    title: 'Load balancers',
+    text: `1,000 services of four servers each, by one declaration: \`apply\` makes them, \`apply-again\` finds that all is as
+declared. \`failed-check\` is the time from a check that fails to the kernel's answer to the weight that follows.
+\`tcp-checks-a-second/1000\` and \`http-checks-a-second/1000\` check servers in another namespace 1,000 times a second: the CPU
+time is that of one second, so 100 ms are a tenth of a core. Where the kernel has no IPVS, services are made on the kernel in
+memory, whose own time is in the first three figures.`,
+  },
 };
 
 const MARKS = ['<!-- numbers: npm run bench -- all -->', '<!-- end of numbers -->'] as const;

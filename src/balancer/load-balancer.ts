@@ -161,7 +161,7 @@ export class LoadBalancer {
       const failures: BalancerFailure[] = [];
       const { plans } = await this.#planServers(declared, adopt);
       // Whatever may be refused is refused before the first change.
-      await this.#planBalancers(declared, adopt, new Set());
+      if (plans.some(({ steps }) => steps.length > 0)) await this.#planBalancers(declared, adopt, new Set());
       const records = new Map<Site, readonly Entry[]>();
       for (const plan of plans) await this.#remember(plan, records);
       await this.#run('servers', plans, done, failures, signal);

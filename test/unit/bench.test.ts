@@ -27,6 +27,7 @@ it('benchmarks have the names of the contract', () => {
     'dataplane',
     'start',
     'memory',
+    'balancer',
   ];
   expect(Object.keys(BENCHMARKS)).toEqual(names);
 });

@@ -54,6 +54,7 @@ test('every benchmark has run, or the page says why it could not', () => {
       'dataplane',
       'start',
       'memory',
+      'balancer',
     ]),
   );
 });

@@ -2,7 +2,7 @@ import { clearTimeout, setTimeout } from 'node:timers';
 import { printable } from '../../errors.ts';
 import type { NetNs } from '../../netns/index.ts';
 import type { Check, CheckedServer } from './declaration.ts';
-import { CheckFailure, checkTcp, checkUdp } from './dial.ts';
+import { CheckFailure, checkTcp, checkUdp, Deadline } from './dial.ts';
 import { checkHttp } from './http.ts';
 
 /** The result of one check. */
@@ -45,7 +45,8 @@ export class Checker {
   readonly #server: CheckedServer;
   readonly #slots: CheckSlots;
   readonly #told: (result: CheckResult) => void;
-  readonly #stop = new AbortController();
+  #stopped = false;
+  #running: Deadline | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -66,12 +67,13 @@ export class Checker {
 
   stop(): void {
     clearTimeout(this.#timer);
-    this.#stop.abort();
+    this.#stopped = true;
+    this.#running?.end();
   }
 
   #plan(milliseconds: number): void {
+    // Keeps the process alive, as a server does that listens.
     this.#timer = setTimeout(() => void this.#round(), milliseconds);
-    this.#timer.unref();
   }
 
   async #round(): Promise<void> {
@@ -79,14 +81,14 @@ export class Checker {
     await this.#slots.take();
     let result: CheckResult | undefined;
     try {
-      if (this.#stop.signal.aborted) return;
+      if (this.#stopped) return;
       result = await this.#once();
     } finally {
       this.#slots.release();
     }
-    if (this.#stop.signal.aborted) return;
+    if (this.#stopped) return;
     if (result !== undefined) this.#told(result);
-    if (this.#stop.signal.aborted) return;
+    if (this.#stopped) return;
     const { intervalMs, jitter } = this.#check;
     const varied = intervalMs * (1 + jitter * (2 * Math.random() - 1));
     this.#plan(Math.max(0, due + varied - performance.now()));
@@ -96,38 +98,38 @@ export class Checker {
   async #once(): Promise<CheckResult | undefined> {
     const { timeoutMs } = this.#check;
     const begun = performance.now();
-    const over = new AbortController();
-    const late = setTimeout(() => over.abort(new CheckFailure('no answer in time')), timeoutMs);
-    const stop = () => over.abort(new CheckFailure('stopped'));
-    this.#stop.signal.addEventListener('abort', stop, { once: true });
+    const deadline = new Deadline();
+    this.#running = deadline;
+    const late = setTimeout(() => deadline.end(), timeoutMs);
     let reason: string | undefined;
     try {
-      await this.#run(over.signal);
+      await this.#run(deadline);
     } catch (error) {
       reason = printable(String((error as Error)?.message ?? error).slice(0, 200));
     } finally {
       clearTimeout(late);
-      this.#stop.signal.removeEventListener('abort', stop);
+      this.#running = undefined;
     }
     const seconds = (performance.now() - begun) / 1000;
     if (reason !== undefined && seconds * 1000 > 2 * timeoutMs) return undefined;
     return { good: reason === undefined, reason, seconds };
   }
 
-  async #run(signal: AbortSignal): Promise<void> {
+  async #run(deadline: Deadline): Promise<void> {
     const { kind, tcp, http, udp, exec } = this.#check;
     const { address, port } = this.#server;
     switch (kind) {
       case 'tcp':
-        return checkTcp(this.#netns, address, port, signal, tcp.closeByFin === true);
+        return checkTcp(this.#netns, address, port, deadline, tcp.closeByFin === true);
       case 'http':
       case 'https':
-        return checkHttp(this.#netns, address, port, signal, http, kind === 'https');
+        return checkHttp(this.#netns, address, port, deadline, http, kind === 'https');
       case 'udp': {
         const { payload, answer } = udp!;
-        return checkUdp(this.#netns, address, port, signal, bytesOf(payload), bytes => isAnswer(bytes, answer));
+        return checkUdp(this.#netns, address, port, deadline, bytesOf(payload), bytes => isAnswer(bytes, answer));
       }
       case 'exec': {
+        const { signal } = deadline;
         const aborted = new Promise<never>((_, reject) =>
           signal.addEventListener('abort', () => reject(signal.reason), { once: true }),
         );

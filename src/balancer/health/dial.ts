@@ -29,6 +29,31 @@ const RESET = new Uint8Array(new Int32Array([1, 0]).buffer);
 /** A failed check, in a few words. */
 export class CheckFailure extends Error {}
 
+/** The end of a check's time. An AbortSignal for each check by TCP would cost as much as its system calls. */
+export class Deadline {
+  #over = false;
+  #call: (() => void) | undefined;
+
+  /** Calls back when the time is over; the call before is forgotten. */
+  onOver(call: (() => void) | undefined): void {
+    this.#call = call;
+    if (this.#over) call?.();
+  }
+
+  end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#call?.();
+  }
+
+  /** For code that takes a signal. */
+  get signal(): AbortSignal {
+    const controller = new AbortController();
+    this.onOver(() => controller.abort(new CheckFailure('no answer in time')));
+    return controller.signal;
+  }
+}
+
 /** `struct sockaddr_in` or `struct sockaddr_in6`. */
 function addressOf(address: string, port: number): Uint8Array {
   const ipv4 = parseIPv4(address);
@@ -95,8 +120,8 @@ const failure = (errno: number, syscall: string): CheckFailure => {
   return new CheckFailure(`${code}: ${text} (${syscall})`);
 };
 
-/** Connects from inside a namespace. @throws CheckFailure; the signal's reason */
-function connect(netns: NetNs, address: string, port: number, signal: AbortSignal): Promise<Outbound> {
+/** Connects from inside a namespace. @throws CheckFailure */
+function connect(netns: NetNs, address: string, port: number, deadline: Deadline): Promise<Outbound> {
   const { ffi } = netns.access;
   const domain = address.includes(':') ? AF_INET6 : AF_INET;
   const fd = netns.run(() => ffi.streamSocket(domain));
@@ -108,14 +133,14 @@ function connect(netns: NetNs, address: string, port: number, signal: AbortSigna
       reject(new CheckFailure('no answer in time'));
     };
     const settle = (errno: number) => {
-      signal.removeEventListener('abort', abort);
+      deadline.onOver(undefined);
       if (errno === 0) return resolve(socket);
       socket.close(true);
       reject(failure(errno, 'connect'));
     };
     const result = ffi.connect(fd, addressOf(address, port));
     if (result !== EINPROGRESS) return settle(result);
-    signal.addEventListener('abort', abort, { once: true });
+    deadline.onOver(abort);
     socket.wait('writable', () => settle(socket.error));
   });
 }
@@ -125,16 +150,16 @@ export async function checkTcp(
   netns: NetNs,
   address: string,
   port: number,
-  signal: AbortSignal,
+  deadline: Deadline,
   byFin: boolean,
 ): Promise<void> {
-  const socket = await connect(netns, address, port, signal);
+  const socket = await connect(netns, address, port, deadline);
   socket.close(!byFin);
 }
 
 /** A connected socket of Node's. Node closes it. @throws CheckFailure */
-export async function dial(netns: NetNs, address: string, port: number, signal: AbortSignal): Promise<Socket> {
-  const outbound = await connect(netns, address, port, signal);
+export async function dial(netns: NetNs, address: string, port: number, deadline: Deadline): Promise<Socket> {
+  const outbound = await connect(netns, address, port, deadline);
   const { Socket } = process.getBuiltinModule('node:net');
   try {
     return new Socket({ fd: outbound.fd, readable: true, writable: true });
@@ -149,7 +174,7 @@ export function checkUdp(
   netns: NetNs,
   address: string,
   port: number,
-  signal: AbortSignal,
+  deadline: Deadline,
   payload: Uint8Array,
   isGood: (answer: Uint8Array) => boolean,
 ): Promise<void> {
@@ -160,7 +185,7 @@ export function checkUdp(
   const socket = new Outbound(ffi, fd);
   return new Promise((resolve, reject) => {
     const settle = (error?: CheckFailure) => {
-      signal.removeEventListener('abort', abort);
+      deadline.onOver(undefined);
       socket.close(false);
       if (error === undefined) resolve();
       else reject(error);
@@ -182,7 +207,7 @@ export function checkUdp(
     if (connected < 0) return settle(failure(connected, 'connect'));
     const sent = ffi.send(fd, payload, payload.length, 0);
     if (sent < 0) return settle(failure(sent, 'send'));
-    signal.addEventListener('abort', abort, { once: true });
+    deadline.onOver(abort);
     socket.wait('readable', look);
   });
 }

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { printable } from '../../errors.ts';
 import type { NetNs } from '../../netns/index.ts';
 import type { HttpsCheck } from './declaration.ts';
-import { CheckFailure, dial } from './dial.ts';
+import { CheckFailure, type Deadline, dial } from './dial.ts';
 
 /** How much of a body is looked at: an answer that does not end costs no more. */
 const MOST_BODY_BYTES = 64 * 1024;
@@ -18,14 +18,16 @@ export async function checkHttp(
   netns: NetNs,
   address: string,
   port: number,
-  signal: AbortSignal,
+  deadline: Deadline,
   check: HttpsCheck,
   secure: boolean,
 ): Promise<void> {
-  const raw = await dial(netns, address, port, signal);
+  const raw = await dial(netns, address, port, deadline);
+  const { signal } = deadline;
   let socket: Socket = raw;
   const abort = () => socket.destroy(new CheckFailure('no answer in time'));
   signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
   try {
     if (secure) socket = await handshake(raw, address, check, signal);
     const response = await request(socket, address, port, check, signal);
