@@ -47,6 +47,8 @@ export const EADDRNOTAVAIL = -99;
 export const ENETUNREACH = -101;
 export const ENOBUFS = -105;
 export const ESHUTDOWN = -108;
+/** The kernel's own, which has no name among those of POSIX. */
+export const ENOTSUPP = -524;
 
 export function refuse(errno: number, at?: { readonly offset: number }, text?: string): never {
   throw new Refusal(errno, at?.offset, text);

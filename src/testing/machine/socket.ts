@@ -1,3 +1,4 @@
+import { NETLINK_NO_ENOBUFS } from '../../linux/netlink.ts';
 import { EAGAIN, ENOBUFS } from '../refusal.ts';
 import { interrupted } from './faults.ts';
 
@@ -30,6 +31,8 @@ export class MemorySocket {
   readonly #queue: Uint8Array[] = [];
   #charged = 0;
   #overrun = false;
+  /** Until the program has read all that there is, everything else is lost, too. */
+  #isCongested = false;
   #dump: Dump | undefined;
   #isInterrupted = false;
   #ready: (() => void) | undefined;
@@ -50,7 +53,8 @@ export class MemorySocket {
   /** Puts a datagram where the program reads it, if there is room. */
   deliver(datagram: Uint8Array): void {
     const charge = CHARGE + datagram.length;
-    if (this.losesAnswers || (this.#charged > 0 && this.#charged + charge > this.receiveBuffer)) {
+    const isFull = this.#charged > 0 && this.#charged + charge > this.receiveBuffer;
+    if (this.losesAnswers || this.#isCongested || isFull) {
       this.overrun();
       return;
     }
@@ -59,9 +63,11 @@ export class MemorySocket {
     this.#wake();
   }
 
-  /** Datagrams have been lost. */
+  /** A datagram has been lost. Whoever does not want to be told, by NETLINK_NO_ENOBUFS, gets more as soon as there is room. */
   overrun(): void {
     this.drops++;
+    if ((this.options.get(NETLINK_NO_ENOBUFS) ?? 0) !== 0 || this.#isCongested) return;
+    this.#isCongested = true;
     this.#overrun = true;
     this.#wake();
   }
@@ -90,6 +96,12 @@ export class MemorySocket {
 
   /** As recv(2) with MSG_DONTWAIT and MSG_TRUNC. */
   receive(into: Uint8Array): number {
+    const length = this.#take(into);
+    if (this.#queue.length === 0) this.#isCongested = false;
+    return length;
+  }
+
+  #take(into: Uint8Array): number {
     if (this.#overrun) {
       this.#overrun = false;
       return ENOBUFS;

@@ -5,70 +5,99 @@ import type { Machine } from '../machine/machine.ts';
 import type { Request } from '../machine/netlink.ts';
 import type { MemorySocket } from '../machine/socket.ts';
 import type { Namespace } from '../machine/state.ts';
+import { check, type Policy, silently } from '../nf_tables/policy.ts';
 import { type Packet, u16 } from '../packets/packet.ts';
-import { EBUSY, EINVAL, ENODEV, EOPNOTSUPP, EPERM, refuse } from '../refusal.ts';
+import { EBUSY, EINVAL, ENODEV, ENOTSUPP, EOPNOTSUPP, EPERM, refuse } from '../refusal.ts';
 import { Attributes, Writer } from '../wire/attributes.ts';
 import type { LogGroup } from './state.ts';
 
 /** nlmsghdr and nfgenmsg. */
 const HEADERS = 20;
 const PACKET_TYPE = (NFNL_SUBSYS_ULOG << 8) | Log.NFULNL_MSG_PACKET;
-/** NLMSG_GOODSIZE; a group begins with these settings (instance_create). */
+/** NLMSG_GOODSIZE, and the most that a program may ask for; a group begins with these settings (instance_create). */
 const BUFFER = 3776;
+const MOST_BUFFER = 131_072;
 const THRESHOLD = 100;
 const TIMEOUT = 100;
-const RANGE = 0xffff;
+/** The longest payload of an attribute. */
+const RANGE = 0xffff - 4;
 /** A timeout is in hundredths of a second. */
 const UNIT = 10n;
-/** What a message takes besides its payload, as the kernel estimates it. */
-const OVERHEAD = 200;
+/** NFPROTO_NUMPROTO */
+const FAMILIES = 11;
+const [PF_BIND, PF_UNBIND] = [3, 4];
+
+const POLICY: Policy = {
+  [Log.NFULA_CFG_CMD]: { kind: 'number', length: 1 },
+  [Log.NFULA_CFG_MODE]: { kind: 'number', length: 6 },
+  [Log.NFULA_CFG_NLBUFSIZ]: { kind: 'number', length: 4 },
+  [Log.NFULA_CFG_TIMEOUT]: { kind: 'number', length: 4 },
+  [Log.NFULA_CFG_QTHRESH]: { kind: 'number', length: 4 },
+  [Log.NFULA_CFG_FLAGS]: { kind: 'number', length: 2 },
+};
 
 /** A request that configures a group (nfulnl_recv_config). */
 export function answer(machine: Machine, socket: MemorySocket, request: Request): void {
-  if ((request.type & 0xff) !== Log.NFULNL_MSG_CONFIG || request.bytes.length < HEADERS) refuse(EINVAL);
+  if (request.bytes.length < HEADERS) return;
+  const type = request.type & 0xff;
+  if (type === Log.NFULNL_MSG_PACKET) refuse(ENOTSUPP);
+  if (type !== Log.NFULNL_MSG_CONFIG) refuse(EINVAL);
   const namespace = machine.namespace(socket.namespace);
   const { groups } = namespace.nflog;
   const number = u16(request.bytes, 18);
   const attributes = new Attributes(request.bytes, HEADERS, request.bytes.length);
+  silently(() => check(attributes, POLICY));
   const command = attributes.u8(Log.NFULA_CFG_CMD);
+  // These make NFLOG the logger of a family, for what no rule logs.
+  if (command === PF_BIND && request.bytes[16]! >= FAMILIES) refuse(EINVAL);
+  if (command === PF_BIND || command === PF_UNBIND) return;
   const existing = groups.get(number);
   if (existing !== undefined && existing.port !== socket.port) refuse(EPERM);
   const flags = attributes.u16be(Log.NFULA_CFG_FLAGS);
   if (flags !== undefined && (flags & Log.NFULNL_CFG_F_CONNTRACK) !== 0) refuse(EOPNOTSUPP);
-  let group = existing;
-  if (command === Log.NFULNL_CFG_CMD_BIND) {
-    if (existing !== undefined) refuse(EBUSY);
-    group = {
-      port: socket.port,
-      mode: Log.NFULNL_COPY_PACKET,
-      range: RANGE,
-      buffer: BUFFER,
-      timeout: TIMEOUT,
-      threshold: THRESHOLD,
-      flags: 0,
-      sequence: 0,
-      waiting: [],
-      due: undefined,
-    };
-    groups.set(number, group);
-  } else if (command === Log.NFULNL_CFG_CMD_UNBIND) {
-    if (existing === undefined) refuse(ENODEV);
-    flush(machine, number, existing);
-    groups.delete(number);
-    return;
-  } else if (command !== undefined && command > 4) refuse(EOPNOTSUPP);
-  if (group === undefined) {
-    if (command === undefined) refuse(ENODEV);
-    return;
+  switch (command) {
+    case undefined:
+      if (existing === undefined) return refuse(ENODEV);
+      return configure(existing, attributes, flags);
+    case Log.NFULNL_CFG_CMD_BIND:
+      if (existing !== undefined) refuse(EBUSY);
+      groups.set(number, newGroup(socket.port));
+      return configure(groups.get(number)!, attributes, flags);
+    case Log.NFULNL_CFG_CMD_UNBIND:
+      if (existing === undefined) return refuse(ENODEV);
+      flush(machine, number, existing);
+      groups.delete(number);
+      return;
+    default:
+      refuse(ENOTSUPP);
   }
+}
+
+const newGroup = (port: number): LogGroup => ({
+  port,
+  mode: Log.NFULNL_COPY_PACKET,
+  range: RANGE,
+  buffer: BUFFER,
+  timeout: TIMEOUT,
+  threshold: THRESHOLD,
+  flags: 0,
+  sequence: 0,
+  waiting: [],
+  room: 0,
+  due: undefined,
+});
+
+/** Settings that are out of range are passed over in silence. */
+function configure(group: LogGroup, attributes: Attributes, flags: number | undefined): void {
   const mode = attributes.get(Log.NFULA_CFG_MODE)?.bytes;
-  if (mode !== undefined) {
-    group.range = new DataView(mode.buffer, mode.byteOffset).getUint32(0);
+  if (mode !== undefined && mode[4]! <= Log.NFULNL_COPY_PACKET) {
+    const range = new DataView(mode.buffer, mode.byteOffset).getUint32(0);
     group.mode = mode[4]!;
-    if (group.range === 0 || group.range > RANGE) group.range = RANGE;
+    group.range = range === 0 ? RANGE : Math.min(range, RANGE);
   }
   group.timeout = attributes.u32be(Log.NFULA_CFG_TIMEOUT) ?? group.timeout;
-  group.buffer = attributes.u32be(Log.NFULA_CFG_NLBUFSIZ) ?? group.buffer;
+  const buffer = attributes.u32be(Log.NFULA_CFG_NLBUFSIZ);
+  if (buffer !== undefined && buffer >= BUFFER && buffer <= MOST_BUFFER) group.buffer = buffer;
   group.threshold = attributes.u32be(Log.NFULA_CFG_QTHRESH) ?? group.threshold;
   group.flags = flags ?? group.flags;
 }
@@ -93,14 +122,36 @@ export function log(
   if (group === undefined) return;
   const range = Math.min(group.range, rule.copyLength ?? group.range);
   const copied = group.mode === Log.NFULNL_COPY_PACKET ? Math.min(range, packet.bytes.length) : 0;
-  const size = OVERHEAD + copied;
-  const waiting = group.waiting.reduce((sum, each) => sum + each.length, 0);
-  if (group.waiting.length > 0 && waiting + size > group.buffer) flush(machine, rule.group, group);
-  group.waiting.push(message(machine, namespace, packet, point, rule, group, copied));
-  const threshold = rule.threshold === undefined ? group.threshold : Math.min(group.threshold, rule.threshold);
+  const size = estimated(packet, rule.prefix, group, copied);
+  if (group.waiting.length > 0 && size > group.room) flush(machine, rule.group, group);
+  if (group.waiting.length === 0) group.room = roomOf(Math.max(group.buffer, size));
+  const told = message(machine, namespace, packet, point, rule, group, copied);
+  group.waiting.push(told);
+  group.room -= told.length;
+  // A rule's own threshold only lowers that of the group.
+  const threshold = Math.min(group.threshold, rule.threshold || group.threshold);
   if (group.waiting.length >= threshold) flush(machine, rule.group, group);
   else group.due ??= machine.state.now + BigInt(group.timeout) * UNIT;
 }
+
+const aligned = (length: number): number => (length + 3) & ~3;
+const sizeOf = (length: number): number => aligned(4 + length);
+/** The message's headers, nine attributes that it may have, and the message that ends a datagram of several. */
+const FIXED = 20 + 7 * sizeOf(4) + sizeOf(12) + sizeOf(16) + 20;
+const LINK_ADDRESSES = sizeOf(14) + 2 * sizeOf(2);
+
+/** The room that the kernel wants for a packet: for all that a message may tell, whether it does or not. */
+function estimated(packet: Packet, prefix: string, { flags, mode }: LogGroup, copied: number): number {
+  let size = FIXED + sizeOf(Buffer.byteLength(prefix) + 1);
+  if (packet.inDevice !== undefined && packet.link !== undefined) size += LINK_ADDRESSES;
+  if ((flags & Log.NFULNL_CFG_F_SEQ) !== 0) size += sizeOf(4);
+  if ((flags & Log.NFULNL_CFG_F_SEQ_GLOBAL) !== 0) size += sizeOf(4);
+  return mode === Log.NFULNL_COPY_PACKET ? size + sizeOf(copied) : size;
+}
+
+/** struct skb_shared_info stands behind the bytes of a datagram, in memory that comes in powers of two. */
+const SHARED_INFO = 320;
+const roomOf = (bytes: number): number => 2 ** Math.ceil(Math.log2(bytes + SHARED_INFO)) - SHARED_INFO;
 
 /** Delivers what waits; several packets are ended by a message of their own. */
 export function flush(machine: Machine, number: number, group: LogGroup): void {

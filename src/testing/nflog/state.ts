@@ -12,6 +12,8 @@ export interface LogGroup {
   sequence: number;
   /** Packets that wait to be delivered together. */
   waiting: Uint8Array[];
+  /** Bytes that still fit beside them. */
+  room: number;
   /** When they are delivered at the latest. */
   due: bigint | undefined;
 }
