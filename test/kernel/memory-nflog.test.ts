@@ -324,11 +324,10 @@ kernelSuite('NFLOG of a kernel in memory', () => {
             read,
             some: lost > 0 && kept > 3,
             // Whoever is told gets nothing more until all is read; the other gets what there is room for.
-            rest: rest.map((each, at) => (each === 60 ? 'the one behind' : each - at)),
+            rest: [...new Set(rest.map((each, at) => (each === 60 ? 'the one behind' : each - at)))],
             lostMore: program.drops - lost,
           });
           expect(rest).toHaveLength(kept - 1 + (told ? 0 : 1));
-          rest.length = 0;
         }
         flood(1);
         const after = small.map(program => [program.next(), program.next()]);
@@ -339,8 +338,7 @@ kernelSuite('NFLOG of a kernel in memory', () => {
       } finally {
         await Promise.all([...last, ...small].map(program => program.close()));
       }
-      const [real, own] = outcomes.map(each => JSON.stringify(each).replaceAll(/(1,)+1/g, '1'));
-      expect(own).toBe(real);
+      expect(outcomes[1]).toEqual(outcomes[0]);
       expect(outcomes[0]).toMatchObject(
         told ? { first: ENOBUFS, read: 0, some: true, lostMore: 1 } : { first: 0, some: true, lostMore: 0 },
       );

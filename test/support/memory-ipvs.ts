@@ -1,3 +1,4 @@
+import { afterAll } from 'vitest';
 import { Ipvs, type Via } from '../../src/ipvs/index.ts';
 import { GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
 import * as C from '../../src/linux/ip_vs.ts';
@@ -15,6 +16,9 @@ import type { MemorySocket } from '../../src/testing/machine/socket.ts';
 import type { Namespace } from '../../src/testing/machine/state.ts';
 import { EPERM, Refusal } from '../../src/testing/refusal.ts';
 import { routing } from '../../src/testing/rtnetlink/routing.ts';
+
+const handles: Ipvs[] = [];
+afterAll(() => Promise.all(handles.splice(0).map(each => each[Symbol.asyncDispose]())));
 
 export interface MemoryIpvsOptions {
   /** The container is unprivileged: netlink is refused, socket options are not. */
@@ -142,7 +146,9 @@ export class MemoryIpvs {
   }
 
   open(via: Via = 'auto', logger?: Logger): Ipvs {
-    return Ipvs.open({ netns: this.netns, via, ...(logger && { logger }) });
+    const ipvs = Ipvs.open({ netns: this.netns, via, ...(logger && { logger }) });
+    handles.push(ipvs);
+    return ipvs;
   }
 }
 
