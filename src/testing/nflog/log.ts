@@ -55,21 +55,20 @@ export function answer(machine: Machine, socket: MemorySocket, request: Request)
   if (existing !== undefined && existing.port !== socket.port) refuse(EPERM);
   const flags = attributes.u16be(Log.NFULA_CFG_FLAGS);
   if (flags !== undefined && (flags & Log.NFULNL_CFG_F_CONNTRACK) !== 0) refuse(EOPNOTSUPP);
-  switch (command) {
-    case undefined:
-      if (existing === undefined) return refuse(ENODEV);
-      return configure(existing, attributes, flags);
-    case Log.NFULNL_CFG_CMD_BIND:
-      if (existing !== undefined) refuse(EBUSY);
-      groups.set(number, newGroup(socket.port));
-      return configure(groups.get(number)!, attributes, flags);
-    case Log.NFULNL_CFG_CMD_UNBIND:
-      if (existing === undefined) return refuse(ENODEV);
-      flush(machine, number, existing);
-      groups.delete(number);
-      return;
-    default:
-      refuse(ENOTSUPP);
+  if (command === Log.NFULNL_CFG_CMD_BIND) {
+    if (existing !== undefined) refuse(EBUSY);
+    const group = newGroup(socket.port);
+    groups.set(number, group);
+    configure(group, attributes, flags);
+    return;
+  }
+  if (command !== undefined && command !== Log.NFULNL_CFG_CMD_UNBIND) refuse(ENOTSUPP);
+  if (existing === undefined) refuse(ENODEV);
+  if (command === undefined) {
+    configure(existing, attributes, flags);
+  } else {
+    flush(machine, number, existing);
+    groups.delete(number);
   }
 }
 
