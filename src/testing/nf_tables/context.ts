@@ -144,7 +144,7 @@ export function limited(value: number, most: number): number {
   return value > most ? refuse(ERANGE) : value;
 }
 
-function wordOf(register: number): number {
+export function wordOf(register: number): number {
   if (register <= 4) return register * 4;
   if (register >= 8 && register <= 23) return register - 4;
   return refuse(ERANGE);

@@ -11,7 +11,17 @@ import { compare } from './expressions/type.ts';
 import { ELEMENT } from './policies.ts';
 import { parsedInside } from './policy.ts';
 import { pointingAt } from './rules.ts';
-import { backendOf, forget, identity, isEnd, isExpired, isWithin, sortedElements, storageOf } from './set-lookup.ts';
+import {
+  backendOf,
+  collectByClock,
+  forget,
+  identity,
+  isEnd,
+  isExpired,
+  isWithin,
+  sortedElements,
+  storageOf,
+} from './set-lookup.ts';
 import { setOfMessage } from './sets.ts';
 import type { Element, Expression, NftObject, NftSet } from './state.ts';
 import { tableOf } from './tables.ts';
@@ -47,6 +57,8 @@ export function newElements(work: Work, tell: Tell): void {
   const table = tableOf(work, Nft.NFTA_SET_ELEM_LIST_TABLE);
   const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, Nft.NFTA_SET_ELEM_LIST_SET_ID);
   if (set.users > 0 && (set.flags & (Nft.NFT_SET_CONSTANT | Nft.NFT_SET_ANONYMOUS)) !== 0) refuse(EBUSY);
+  // What the batch would put back if it failed is left alone.
+  if (!work.batch.kept.has(set)) collectByClock(set, work.engine.now);
   for (const attribute of list.list())
     pointingAt(attribute, () => add(work, set, parsedInside(list, attribute, ELEMENT), tell));
 }

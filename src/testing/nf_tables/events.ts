@@ -20,6 +20,7 @@ import { writeFlowtable } from './flowtables.ts';
 import { nftMessage } from './message.ts';
 import { writeObject } from './objects.ts';
 import { writeRule } from './rules.ts';
+import { collectAtCommit } from './set-lookup.ts';
 import { writeSet } from './sets.ts';
 import type { Chain, Element, Flowtable, NftObject, NftSet, Rule, Table } from './state.ts';
 import { useOf, writeTable } from './tables.ts';
@@ -218,8 +219,10 @@ export function tell(machine: Machine, namespace: Namespace, socket: MemorySocke
     parts = [];
     length = 0;
   };
+  const changed = new Set<NftSet>();
   for (const event of batch.events) {
     event.apply?.();
+    if (event.run !== undefined) changed.add(event.run.set);
     if (!listens && !event.report) continue;
     const message = event.build();
     if (message === undefined) continue;
@@ -229,6 +232,7 @@ export function tell(machine: Machine, namespace: Namespace, socket: MemorySocke
     length += message.length;
   }
   flush();
+  for (const set of changed) collectAtCommit(set, machine.state.now);
   const reportsGeneration = (first.flags & NLM_F_ECHO) !== 0;
   if (listens || reportsGeneration) send(generationMessage(namespace, first), reportsGeneration);
 }

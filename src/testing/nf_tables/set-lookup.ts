@@ -54,6 +54,47 @@ export const isExpired = (element: Element, now: bigint): boolean =>
   element.expires !== undefined && element.expires <= now;
 export const isEnd = (element: Element): boolean => (element.flags & NFT_SET_ELEM_INTERVAL_END) !== 0;
 
+/** How often the kernel looks for expired elements where the set does not say: each second, in milliseconds. */
+const USUAL_INTERVAL = 1000;
+
+const intervalOf = ({ gcInterval }: NftSet): bigint => BigInt(gcInterval === 0 ? USUAL_INTERVAL : gcInterval);
+
+function free(set: NftSet, element: Element): void {
+  set.elements.delete(identity(element));
+  if (element.verdict?.chain !== undefined) element.verdict.chain.jumps--;
+  if (element.object !== undefined) element.object.users--;
+  forget(set);
+}
+
+/** Frees the places of elements that had expired when the kernel's worker last came to a growing hash, by the clock (nft_rhash_gc). */
+export function collectByClock(set: NftSet, now: bigint): void {
+  if (set.collected === undefined || (set.flags & NFT_SET_INTERVAL) !== 0) return;
+  const interval = intervalOf(set);
+  const times = (now - set.collected) / interval;
+  if (times < 1n) return;
+  set.collected += times * interval;
+  for (const element of [...set.elements.values()]) if (isExpired(element, set.collected)) free(set, element);
+}
+
+/**
+ * Trees and ranges are freed when a batch that has changed them is carried out, if that is due by the clock (nft_rbtree_gc, pipapo_gc). The kernel also
+ * frees what it meets on its way through a tree to the place of a new element: that depends on the shape of the tree, and is left out.
+ */
+export function collectAtCommit(set: NftSet, now: bigint): void {
+  if ((set.flags & NFT_SET_INTERVAL) === 0) return;
+  if (set.collected !== undefined && now - set.collected < intervalOf(set)) return;
+  set.collected = now;
+  let end: Element | undefined;
+  for (const element of backendOf(set) === 'tree' ? sortedElements(set).toReversed() : [...set.elements.values()]) {
+    if (isEnd(element)) end = element;
+    else if (isExpired(element, now)) {
+      if (end !== undefined) free(set, end);
+      free(set, element);
+      end = undefined;
+    }
+  }
+}
+
 /** Whether a key lies in an element of ranges, field by field; each field is padded to whole words. */
 export function isWithin({ fields }: NftSet, element: Element, key: Uint8Array): boolean {
   const { key: from, keyEnd: to = from } = element;

@@ -9,7 +9,7 @@ import { DATA_VERDICT } from './expressions/lookups.ts';
 import { readStateful } from './expressions/stateful.ts';
 import { DESCRIPTION } from './policies.ts';
 import { parsed } from './policy.ts';
-import { backendOf, type Storage, storageOf } from './set-lookup.ts';
+import { backendOf, collectByClock, type Storage, storageOf } from './set-lookup.ts';
 import type { Expression, NftSet, Table } from './state.ts';
 import { nameOf, soughtName, tableOf } from './tables.ts';
 
@@ -134,6 +134,7 @@ export function newSet(work: Work): { set: NftSet; apply?: () => void } {
     catchAll: undefined,
     users: 0,
     bound: false,
+    collected: storage === 'growing hash' ? work.engine.now : undefined,
   };
   set.expressions = readSetExpressions(work, table, attributes, set);
   set.handle = ++table.lastHandle;
@@ -236,6 +237,7 @@ export function writeSet(writer: Writer, set: NftSet, engine: Codec): void {
       });
   });
   if (isSince(engine.release, TOLD)) {
+    collectByClock(set, engine.now);
     writer.text(Nft.NFTA_SET_TYPE, SYMBOLS[storageOf(set) ?? 'growing hash']);
     writer.u32be(Nft.NFTA_SET_COUNT, countOf(set));
   }

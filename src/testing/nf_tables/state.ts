@@ -103,6 +103,8 @@ export interface NftSet {
   /** Expressions that refer to it. */
   users: number;
   bound: boolean;
+  /** When expired elements were last looked for, on the kernel's clock; undefined before the first time. */
+  collected: bigint | undefined;
 }
 
 export interface NftObject {

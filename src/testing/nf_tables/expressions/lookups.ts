@@ -1,9 +1,9 @@
 import * as Nft from '../../../linux/nf_tables.ts';
 import { E2BIG, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../../refusal.ts';
 import type { Attributes } from '../../wire/attributes.ts';
-import { needed, neededU32, type RuleContext, registerOf, source, target, VERDICT } from '../context.ts';
+import { needed, neededU32, type RuleContext, registerOf, source, target, VERDICT, wordOf } from '../context.ts';
 import { jiffies } from '../data.ts';
-import { lookup as find, hex, isExpired, storageOf } from '../set-lookup.ts';
+import { collectByClock, lookup as find, hex, isExpired, storageOf } from '../set-lookup.ts';
 import type { Element, Expression, NftSet } from '../state.ts';
 import { given, type Row, writeRows } from './rows.ts';
 import { cloned, readStateful } from './stateful.ts';
@@ -56,7 +56,7 @@ const lookup: ExpressionType = {
     if (to !== undefined) {
       if (flags !== 0 || !isMap) refuse(EINVAL);
       if (set.dataType === DATA_VERDICT) {
-        if (to !== VERDICT) refuse(EINVAL);
+        if (wordOf(to) !== VERDICT) refuse(EINVAL);
         into = VERDICT;
       } else into = target(context, to, set.dataLength);
     } else if (isMap && (set.flags & Nft.NFT_SET_ANONYMOUS) !== 0) refuse(EINVAL);
@@ -155,6 +155,7 @@ const dynset: ExpressionType = {
     const timeout = own === 0n ? undefined : own;
     if (element === undefined) {
       // Those that have expired take their place until they are collected; the collector runs each second.
+      collectByClock(set, run.engine.now);
       if (set.elements.size >= set.size) return isInverted ? undefined : 'break';
       const data =
         values.data === undefined ? undefined : registerBytes(run, values.data as number, set.dataLength).slice();
