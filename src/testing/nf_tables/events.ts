@@ -246,10 +246,13 @@ export function generationMessage(namespace: Namespace, { sequence, port }: Requ
   });
 }
 
-/** The tables of a socket that has been closed. */
+/** A socket has been closed: its tables go, or lose their owner. Nobody is told, and the generation stays (nft_rcv_nl_event). */
 export function removeOwned({ nfTables }: Namespace, port: number): void {
-  const stay = nfTables.tables.filter(each => each.owner !== port || (each.flags & Nft.NFT_TABLE_F_PERSIST) !== 0);
-  if (stay.length === nfTables.tables.length) return;
-  nfTables.tables = stay;
-  nfTables.generation++;
+  const persists = ({ flags }: Table) => (flags & Nft.NFT_TABLE_F_PERSIST) !== 0;
+  nfTables.tables = nfTables.tables.filter(each => each.owner !== port || persists(each));
+  for (const table of nfTables.tables)
+    if (table.owner === port) {
+      table.owner = undefined;
+      table.flags &= ~Nft.NFT_TABLE_F_OWNER;
+    }
 }
