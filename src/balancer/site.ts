@@ -87,8 +87,9 @@ export class Site {
     const keep = (entry: Entry) => after.set(identityOf(entry), entry);
     for (const entry of present.recorded.values()) if (entry.kind === 'drained') keep(entry);
 
-    for (const [sysctl, value] of state.settings) this.#setting(sysctl, value, present, steps, keep);
+    // Devices have settings, too.
     for (const device of state.devices.values()) await this.#device(device, steps, keep, present);
+    for (const [sysctl, value] of state.settings) this.#setting(sysctl, value, present, steps, keep);
     for (const address of state.addresses) this.#address(address, present, steps, keep, adopt);
     if (state.route !== undefined) await this.#route(state.route, steps, keep, present);
     this.#redirects(state, present, steps, keep);
@@ -129,12 +130,18 @@ export class Site {
     );
   }
 
-  /** Undefined: the kernel hides settings of IPVS from a namespace that belongs to a user namespace. */
+  /**
+   * A device that is still to be made will have the default. Undefined: the kernel hides settings of IPVS from a namespace that belongs to a user
+   * namespace.
+   */
   #settingNow(sysctl: string): string | undefined {
     try {
       return this.netns.sysctl.get(sysctl);
     } catch (error) {
-      if (sysctl.startsWith('net.ipv4.vs.expire_') && (error as { code?: string }).code === 'ENOENT') return undefined;
+      if ((error as { code?: string }).code !== 'ENOENT') throw error;
+      if (sysctl.startsWith('net.ipv4.vs.expire_')) return undefined;
+      const ofDevice = /^net\.ipv4\.conf\.[^.]+\.(\w+)$/.exec(sysctl);
+      if (ofDevice !== null) return this.netns.sysctl.get(`net.ipv4.conf.default.${ofDevice[1]}`);
       throw error;
     }
   }
@@ -360,8 +367,8 @@ export class Site {
         }
         case 'setting': {
           const { name, before } = entry;
-          const now = this.netns.sysctl.get(name);
-          if (now === before) break;
+          const now = this.#settingNow(name);
+          if (now === undefined || now === before) break;
           const set = (value: string) => this.netns.sysctl.set(name, value);
           steps.push(
             this.#step(
