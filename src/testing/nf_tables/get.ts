@@ -20,6 +20,8 @@ import type { Element, Expression, Rule, Table } from './state.ts';
 import { tableOf, writeTable } from './tables.ts';
 
 const HEADERS = 20;
+/** Of the first message in a datagram. */
+const FLAGS = 6;
 /** What a dump writes of one object, besides the headers. */
 type Body = (writer: Writer) => void;
 interface Entry {
@@ -212,20 +214,31 @@ export function dump(kind: number, request: Request, namespace: Namespace, engin
   const found = KINDS[kind];
   if (found === undefined) return refuse(EOPNOTSUPP);
   const work = workOf(request, namespace, engine);
-  const { generation } = namespace.nfTables;
   const entries = found.entries(work);
   // Refused now, not at the first read: a set that is missing.
   const first = entries.next();
   function* messages(): Generator<Uint8Array> {
     for (let next = first; next.done !== true; next = entries.next()) {
       const { family, body } = next.value;
-      const isInterrupted = found!.interrupted && namespace.nfTables.generation !== generation;
-      const flags = NLM_F_MULTI | found!.flags | (isInterrupted ? NLM_F_DUMP_INTR : 0);
+      const flags = NLM_F_MULTI | found!.flags;
       const header = { type: found!.answer, flags, sequence: request.sequence, port: request.port, family };
       yield nftMessage(namespace.nfTables, header, body);
     }
   }
-  return found.each ? apart(messages(), request) : packed(messages(), request);
+  const datagrams = found.each ? apart(messages(), request) : packed(messages(), request);
+  return found.interrupted ? marked(datagrams, namespace) : datagrams;
+}
+
+/** The first message behind a commit says that there was one: it is looked for with each datagram (nl_dump_check_consistent). */
+function* marked(datagrams: Iterable<Uint8Array>, { nfTables }: Namespace): Generator<Uint8Array> {
+  let { generation } = nfTables;
+  for (const datagram of datagrams) {
+    if (nfTables.generation !== generation) {
+      ({ generation } = nfTables);
+      datagram[FLAGS]! |= NLM_F_DUMP_INTR;
+    }
+    yield datagram;
+  }
 }
 
 /** Each message in a datagram of its own, and the end with the last. */
