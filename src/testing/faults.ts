@@ -1,8 +1,9 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { checkObject } from '../codec/index.ts';
 import { describeErrno, rangeError, typeError } from '../errors.ts';
 import { REQUEST_CHANNEL, type RequestTrace } from '../observe.ts';
 import type { Fault, Faults, RequestKind } from './machine/faults.ts';
-import type { MemoryContainer } from './memory-container.ts';
+import { MemoryContainer } from './memory-container.ts';
 import { requestNamed } from './request-names.ts';
 
 /** Where and how often something goes wrong. */
@@ -19,7 +20,7 @@ interface FaultScope {
 export interface FailOptions extends FaultScope {
   /**
    * A system call ('socket', 'sendto', 'recvmsg'), or a request by the kernel's name, as errors have it in `syscall`: 'NFT_MSG_NEWRULE',
-   * 'IPVS_CMD_NEW_DEST', 'RTM_NEWLINK', 'IPCTNL_MSG_CT_DELETE'. Every request by default.
+   * 'IPVS_CMD_NEW_DEST', 'RTM_NEWLINK', 'IPCTNL_MSG_CT_DELETE', or of a socket option of IPVS: 'IP_VS_SO_SET_ADD'. Every request by default.
    */
   readonly syscall?: string;
   /** The name of the errno, such as 'ENOBUFS', or its number. */
@@ -67,6 +68,8 @@ function timesOf(times: unknown = 1): number {
 const callOf = (syscall: string | undefined): Fault['syscall'] => CALLS.find(each => each === syscall);
 
 function scopeOf({ operation, container, times }: FaultScope, syscall: string | undefined) {
+  if (container !== undefined && !(container instanceof MemoryContainer))
+    throw typeError(['container'], 'a container of a kernel in memory', container);
   if (operation !== undefined && (typeof operation !== 'string' || !operation.includes('.')))
     throw typeError(['operation'], "an operation of this library, such as 'ipvs.addService'", operation);
   const call = callOf(syscall);
@@ -79,13 +82,17 @@ function scopeOf({ operation, container, times }: FaultScope, syscall: string | 
   };
 }
 
-export const failureOf = ({ errno, syscall, ...scope }: FailOptions): Fault => ({
-  effect: 'refuse',
-  errno: errnoOf(errno),
-  ...scopeOf(scope, syscall),
-});
+const SCOPE = ['operation', 'container', 'times', 'syscall'];
 
-export function lossOf({ what, syscall, ...scope }: LoseOptions): Fault {
+export function failureOf(options: FailOptions): Fault {
+  checkObject(options, [], [...SCOPE, 'errno']);
+  const { errno, syscall, ...scope } = options;
+  return { effect: 'refuse', errno: errnoOf(errno), ...scopeOf(scope, syscall) };
+}
+
+export function lossOf(options: LoseOptions): Fault {
+  checkObject(options, [], [...SCOPE, 'what']);
+  const { what, syscall, ...scope } = options;
   const effect = Object.hasOwn(EFFECTS, what) ? EFFECTS[what] : undefined;
   if (effect === undefined) throw rangeError(['what'], `one of ${Object.keys(EFFECTS).join(', ')}`, what);
   const rest = scopeOf(scope, syscall);

@@ -1,4 +1,4 @@
-import { formatIPv4, formatIPv6 } from '../codec/index.ts';
+import { checkObject, formatIPv4, formatIPv6 } from '../codec/index.ts';
 import { Container } from '../container/index.ts';
 import { rangeError } from '../errors.ts';
 import { IPS_ASSURED, IPS_SEEN_REPLY } from '../linux/nf_conntrack_common.ts';
@@ -178,7 +178,9 @@ export class MemoryContainer extends Container {
    * const lb = MemoryKernel.create().container('lb', { links: [{ name: 'eth0', addresses: ['10.10.0.100/24'] }] });
    * const { verdict } = lb.receive(tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' }), { on: 'eth0' });
    */
-  receive(packet: PacketInput, { on }: ReceiveOptions): PacketResult {
+  receive(packet: PacketInput, options: ReceiveOptions): PacketResult {
+    checkObject(options, OPTIONS, FIELDS);
+    const { on } = options;
     const link = this.#namespace.links.find(({ name }) => name === on);
     if (link === undefined) throw rangeError(['on'], 'the name of a device of the container', on);
     return resultOf(new Path(this.#machine, this.#namespace).receive(arriving(packet), link));
@@ -212,6 +214,8 @@ export class MemoryContainer extends Container {
   }
 }
 
+const OPTIONS = ['options'];
+const FIELDS = ['on'];
 const FAMILIES: Record<number, PacketStep['family']> = {
   1: 'inet',
   2: 'ip',

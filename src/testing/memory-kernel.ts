@@ -1,3 +1,4 @@
+import { checkObject } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
 import { formatRules, Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
@@ -78,7 +79,9 @@ export class MemoryKernel {
    * @example
    * const kernel = MemoryKernel.create({ release: '6.1', modules: ['nf_tables', 'ip_vs', 'ip_vs_rr'] });
    */
-  static create({ release = '6.12', modules, clock = 'manual' }: MemoryKernelOptions = {}): MemoryKernel {
+  static create(options: MemoryKernelOptions = {}): MemoryKernel {
+    checkObject(options, [], ['release', 'modules', 'clock']);
+    const { release = '6.12', modules, clock = 'manual' } = options;
     const [, major, minor] = /^(\d+)\.(\d+)$/.exec(String(release)) ?? [];
     const version = [Number(major), Number(minor)] as const;
     if (!(version[0] > 6 || (version[0] === 6 && version[1] >= 1)))
@@ -102,10 +105,13 @@ export class MemoryKernel {
    */
   container(name: string, options: MemoryContainerOptions = {}): MemoryContainer {
     if (typeof name !== 'string' || name === '') throw typeError(['name'], 'a name', name);
+    checkObject(options, [], ['links', 'userNamespace']);
+    const { links = [], userNamespace = false } = options;
+    if (!Array.isArray(links)) throw typeError(['links'], 'a list of devices', links);
     if (this.#containers.has(name))
       throw rangeError(['name'], 'a name that no other container of the kernel has', name);
-    const namespace = this.#machine.createNamespace(name, options.userNamespace ?? false);
-    for (const link of options.links ?? []) addLink(namespace, link);
+    const namespace = this.#machine.createNamespace(name, userNamespace);
+    for (const link of links) addLink(namespace, link);
     const container = MemoryContainer.of(this.#machine, name, this.#netns(namespace.inode));
     this.#containers.set(name, container);
     return container;
@@ -195,6 +201,12 @@ export class MemoryKernel {
     // Containers that were made since then stay as they are.
     for (const [inode, namespace] of this.#machine.state.namespaces)
       if (!state.namespaces.has(inode)) state.namespaces.set(inode, namespace);
+    // Groups of packet logs belong to the handles that are open now. What waited for them is gone.
+    for (const [inode, namespace] of state.namespaces) {
+      const { nflog } = this.#machine.namespace(inode);
+      for (const group of nflog.groups.values()) Object.assign(group, { waiting: [], due: undefined });
+      namespace.nflog = nflog;
+    }
     this.#machine.state = state;
   }
 

@@ -1,4 +1,4 @@
-import { parseIPv4, parseIPv6 } from '../codec/index.ts';
+import { checkInteger, checkObject, parseIPv4, parseIPv6 } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
 import { ETH_P_IP, ETH_P_IPV6 } from '../linux/if_ether.ts';
 import { checksum, setU16, u16 } from './packets/packet.ts';
@@ -58,8 +58,37 @@ function endOf(value: unknown, path: string, hasPort: boolean): End {
   return { address: bytes, port: number };
 }
 
-const contentOf = (payload: Uint8Array | string | undefined): Uint8Array =>
-  payload === undefined ? new Uint8Array(0) : typeof payload === 'string' ? new TextEncoder().encode(payload) : payload;
+/** The whole packet has at most 65,535 bytes, the longest headers included. */
+const MOST_OF_PAYLOAD = 65_535 - 40 - 20;
+
+function contentOf(payload: Uint8Array | string | undefined): Uint8Array {
+  if (payload === undefined) return new Uint8Array(0);
+  const bytes = typeof payload === 'string' ? new TextEncoder().encode(payload) : payload;
+  if (!(bytes instanceof Uint8Array)) throw typeError(['payload'], 'a Uint8Array or a text', payload);
+  if (bytes.length > MOST_OF_PAYLOAD)
+    throw rangeError(['payload'], `at most ${MOST_OF_PAYLOAD} bytes`, `${bytes.length} bytes`);
+  return bytes;
+}
+
+/** The greatest values of the fields that are numbers. */
+const MOST: Readonly<Record<string, number>> = {
+  ttl: 0xff,
+  window: 0xffff,
+  acknowledgement: 0xffffffff,
+  type: 0xff,
+  code: 0xff,
+  id: 0xffff,
+};
+
+/** Refuses misspelt fields, and numbers that would be cut to fit the packet. `own` are the fields of this kind of packet. */
+function check(options: object, own: readonly string[]): void {
+  checkObject(options, [], ['from', 'to', 'payload', 'ttl', ...own]);
+  const isTcp = own.includes('window');
+  for (const [name, value] of Object.entries(options)) {
+    const most = name === 'sequence' ? (isTcp ? 0xffffffff : 0xffff) : MOST[name];
+    if (most !== undefined && value !== undefined) checkInteger(value, [name], 0, most);
+  }
+}
 
 /** Puts a network header in front, and the checksum of what follows into it. */
 function packet(
@@ -117,6 +146,7 @@ function packet(
  * const syn = tcp({ from: '10.10.0.1:40000', to: '10.10.0.100:80' });
  */
 export function tcp(options: TcpOptions): TestPacket {
+  check(options, ['flags', 'sequence', 'acknowledgement', 'window']);
   const from = endOf(options.from, 'from', true);
   const to = endOf(options.to, 'to', true);
   const content = contentOf(options.payload);
@@ -147,6 +177,7 @@ export function tcp(options: TcpOptions): TestPacket {
  * const query = udp({ from: '10.10.0.1:40000', to: '10.10.0.53:53', payload: 'hello' });
  */
 export function udp(options: TransportOptions): TestPacket {
+  check(options, []);
   const from = endOf(options.from, 'from', true);
   const to = endOf(options.to, 'to', true);
   const content = contentOf(options.payload);
@@ -188,6 +219,7 @@ export interface IcmpOptions {
  * const ping = icmp({ from: '10.10.0.1', to: '10.10.0.100' });
  */
 export function icmp(options: IcmpOptions): TestPacket {
+  check(options, ['type', 'code', 'id', 'sequence']);
   const from = endOf(options.from, 'from', false);
   const to = endOf(options.to, 'to', false);
   const isV4 = from.address.length === 4;

@@ -15,7 +15,7 @@ import * as Log from '../linux/nfnetlink_log.ts';
 import * as Rt from '../linux/rtnetlink.ts';
 import { nfnetlinkType } from '../netlink/nfnetlink.ts';
 import { IPVS_ID } from './generic.ts';
-import type { RequestKind } from './machine/faults.ts';
+import { GET_OPTION, type RequestKind, SET_OPTION } from './machine/faults.ts';
 
 /*
  * The kernel's names of requests. They are listed, because a module of constants that is looked up by name would stay in every bundle with all that it
@@ -120,6 +120,28 @@ const IPVS = {
   IPVS_CMD_ZERO: Vs.IPVS_CMD_ZERO,
   IPVS_CMD_FLUSH: Vs.IPVS_CMD_FLUSH,
 };
+const SET_OPTIONS = {
+  IP_VS_SO_SET_ADD: Vs.IP_VS_SO_SET_ADD,
+  IP_VS_SO_SET_EDIT: Vs.IP_VS_SO_SET_EDIT,
+  IP_VS_SO_SET_DEL: Vs.IP_VS_SO_SET_DEL,
+  IP_VS_SO_SET_FLUSH: Vs.IP_VS_SO_SET_FLUSH,
+  IP_VS_SO_SET_ADDDEST: Vs.IP_VS_SO_SET_ADDDEST,
+  IP_VS_SO_SET_DELDEST: Vs.IP_VS_SO_SET_DELDEST,
+  IP_VS_SO_SET_EDITDEST: Vs.IP_VS_SO_SET_EDITDEST,
+  IP_VS_SO_SET_TIMEOUT: Vs.IP_VS_SO_SET_TIMEOUT,
+  IP_VS_SO_SET_STARTDAEMON: Vs.IP_VS_SO_SET_STARTDAEMON,
+  IP_VS_SO_SET_STOPDAEMON: Vs.IP_VS_SO_SET_STOPDAEMON,
+  IP_VS_SO_SET_ZERO: Vs.IP_VS_SO_SET_ZERO,
+};
+const GET_OPTIONS = {
+  IP_VS_SO_GET_VERSION: Vs.IP_VS_SO_GET_VERSION,
+  IP_VS_SO_GET_INFO: Vs.IP_VS_SO_GET_INFO,
+  IP_VS_SO_GET_SERVICES: Vs.IP_VS_SO_GET_SERVICES,
+  IP_VS_SO_GET_SERVICE: Vs.IP_VS_SO_GET_SERVICE,
+  IP_VS_SO_GET_DESTS: Vs.IP_VS_SO_GET_DESTS,
+  IP_VS_SO_GET_TIMEOUT: Vs.IP_VS_SO_GET_TIMEOUT,
+  IP_VS_SO_GET_DAEMON: Vs.IP_VS_SO_GET_DAEMON,
+};
 
 const netfilter = (subsystem: number, command: number): RequestKind => ({
   protocol: NETLINK_NETFILTER,
@@ -135,6 +157,8 @@ const TABLES: readonly (readonly [numbers: Readonly<Record<string, number>>, kin
     [LOGS, command => netfilter(NFNL_SUBSYS_ULOG, command)],
     [ROUTING, type => ({ protocol: NETLINK_ROUTE, type })],
     [IPVS, command => ({ protocol: NETLINK_GENERIC, type: IPVS_ID, command })],
+    [SET_OPTIONS, type => ({ protocol: SET_OPTION, type })],
+    [GET_OPTIONS, type => ({ protocol: GET_OPTION, type })],
     [{ CTRL_CMD_GETFAMILY }, command => ({ protocol: NETLINK_GENERIC, type: GENL_ID_CTRL, command })],
   ];
 

@@ -1,3 +1,5 @@
+import { checkObject } from '../codec/index.ts';
+import { typeError } from '../errors.ts';
 import { Nftables, type NftDocument, type Ruleset, transactionOf } from '../nftables/index.ts';
 import { planOf } from '../nftables/plan/plan.ts';
 import type { LinkOptions } from './devices.ts';
@@ -29,11 +31,11 @@ export type SimulatedRuleset = Ruleset | NftDocument | string;
  * const { verdict, steps } = simulate(await nft.ruleset({ elements: true }), tcp({ from: '10.0.0.1:40000', to: '10.0.0.2:22' }));
  * console.log(verdict, steps.at(-1));
  */
-export function simulate(
-  ruleset: SimulatedRuleset,
-  packet: PacketInput,
-  { on = 'eth0', links }: SimulateOptions = {},
-): PacketResult {
+export function simulate(ruleset: SimulatedRuleset, packet: PacketInput, options: SimulateOptions = {}): PacketResult {
+  if (typeof ruleset !== 'string' && (typeof ruleset !== 'object' || ruleset === null))
+    throw typeError(['ruleset'], 'a ruleset, as it was read, as text or as JSON', ruleset);
+  checkObject(options, ['options'], ['on', 'links']);
+  const { on = 'eth0', links } = options;
   const { to } = describePacket(bytesOfPacket(packet));
   const address = /^\[(.*)\]/.exec(to)?.[1] ?? (to.includes('.') ? to.replace(/:\d+$/, '') : to);
   const kernel = MemoryKernel.create({ release: '6.18' });

@@ -42,7 +42,9 @@ export function bytesOfPacket(packet: PacketInput): Uint8Array {
 const ETHERNET_HEADER = 14;
 
 /** The Ethernet header of a packet, a copy. */
-export function linkOfPacket({ link }: PacketInput): Uint8Array | undefined {
+export function linkOfPacket(packet: PacketInput): Uint8Array | undefined {
+  // A string has a method of this name.
+  const link = typeof packet === 'object' && packet !== null ? packet.link : undefined;
   if (link === undefined) return undefined;
   const header = copyOf(link, 'link');
   if (header.length !== ETHERNET_HEADER) throw rangeError(['link'], 'an Ethernet header of 14 bytes', link);

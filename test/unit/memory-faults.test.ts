@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { Conntrack } from '../../src/conntrack/index.ts';
 import { Fleet } from '../../src/container/index.ts';
+import { Ipvs } from '../../src/ipvs/index.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
 import { MemoryKernel, tcp, udp } from '../../src/testing/index.ts';
 
@@ -20,6 +21,23 @@ const freshContainer = () => {
 };
 
 describe('a request that is refused', () => {
+  test.each(['sync', 'async'])('may be a socket option of IPVS, by its name and by the operation: %s', async form => {
+    const web = freshContainer();
+    using ipvs = Ipvs.open({ netns: web.netns, via: 'sockopt' });
+    const add = async () => (form === 'sync' ? ipvs.sync.addService(SERVICE) : ipvs.addService(SERVICE));
+    const list = async () => (form === 'sync' ? ipvs.sync.services() : ipvs.services());
+    kernel.fail({ syscall: 'IP_VS_SO_SET_ADD', errno: 'ENOMEM' });
+    await expect(add()).rejects.toMatchObject({ code: 'ENOMEM', syscall: 'IP_VS_SO_SET_ADD' });
+    kernel.fail({ operation: 'ipvs.addService', errno: 'EPERM' });
+    await expect(add()).rejects.toMatchObject({ code: 'EPERM', operation: 'ipvs.addService' });
+    await add();
+    // What is set and what is read have the same numbers.
+    kernel.fail({ syscall: 'IP_VS_SO_GET_SERVICES', errno: 'EPERM' });
+    await ipvs.editService(SERVICE, { scheduler: 'lc' });
+    await expect(list()).rejects.toMatchObject({ code: 'EPERM', syscall: 'IP_VS_SO_GET_SERVICES' });
+    expect(await list()).toHaveLength(1);
+  });
+
   test('by the name of the operation is a NetlinkError with the errno, once, and changes nothing', async () => {
     const web = freshContainer();
     kernel.fail({ operation: 'ipvs.addService', errno: 'ENOMEM' });

@@ -182,6 +182,26 @@ describe('a kernel in memory', () => {
     expect(web.ipvs.sync.save()).toBe(`-A -t ${VIP}:80 -s rr\n`);
   });
 
+  test('goes back to a snapshot from before a log was opened, and the log goes on', async () => {
+    const kernel = kernelOf();
+    const web = kernel.container('web', eth0('192.168.0.50/24'));
+    const empty = kernel.snapshot();
+    await web.logging.set([{ group: 5 }]);
+    using log = web.nflog({ groups: [5] });
+    const packets = log[Symbol.asyncIterator]();
+    const send = (port: number) =>
+      web.receive(tcp({ from: '10.0.0.9:1', to: `192.168.0.50:${port}` }), { on: 'eth0' }).logs.length;
+    expect(send(1)).toBe(1);
+    kernel.restore(empty);
+    expect(send(2)).toBe(0);
+    await web.logging.set([{ group: 5 }]);
+    expect(send(3)).toBe(1);
+    kernel.advance(60_000);
+    const { value } = await packets.next();
+    expect(value.headers).toMatchObject({ destinationPort: 3 });
+    expect(log.stats).toMatchObject({ received: 1 });
+  });
+
   test('goes back to a snapshot, also twice, and handles stay open', async () => {
     const kernel = kernelOf();
     const web = kernel.container('web', eth0('192.168.0.50/24'));

@@ -1,6 +1,10 @@
 import { GENL_ID_CTRL } from '../../linux/genetlink.ts';
 import { NLM_F_DUMP_INTR, NLMSG_HDRLEN } from '../../linux/netlink.ts';
 
+/** Socket options are requests, too: these stand in the place of a protocol of netlink. */
+export const SET_OPTION = -1;
+export const GET_OPTION = -2;
+
 /** A request, as a fault asks for it. */
 export interface RequestKind {
   readonly protocol: number;

@@ -8,7 +8,7 @@ import {
   NLMSG_MIN_TYPE,
 } from '../../linux/netlink.ts';
 import { ENOPROTOOPT, EPROTONOSUPPORT, Refusal, refuse } from '../refusal.ts';
-import { Faults, type Occasion, type RequestKind } from './faults.ts';
+import { Faults, GET_OPTION, type Occasion, type RequestKind, SET_OPTION } from './faults.ts';
 import { acknowledgement, type Request, requestsOf } from './netlink.ts';
 import { nextInode } from './numbers.ts';
 import { MemorySocket } from './socket.ts';
@@ -208,10 +208,18 @@ export class Machine {
 
   setOption(namespace: number, level: number, name: number, value: Uint8Array): number {
     const family = this.#options.find(each => each.level === level);
+    const errno = this.#optionFault(namespace, SET_OPTION, name);
+    if (errno !== 0) return errno;
     return family?.set(this, this.namespace(namespace), name, value) ?? ENOPROTOOPT;
   }
   getOption(namespace: number, level: number, name: number, value: Uint8Array): number {
     const family = this.#options.find(each => each.level === level);
+    const errno = this.#optionFault(namespace, GET_OPTION, name);
+    if (errno !== 0) return errno;
     return family?.get(this, this.namespace(namespace), name, value) ?? ENOPROTOOPT;
+  }
+
+  #optionFault(namespace: number, protocol: number, type: number): number {
+    return this.faults.take('refuse', { namespace, request: { protocol, type } })?.errno ?? 0;
   }
 }
