@@ -1,6 +1,6 @@
 import { NLM_F_EXCL, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
-import { hasModule } from '../machine/state.ts';
+import { hasModule, isSince } from '../machine/state.ts';
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, refuse } from '../refusal.ts';
 import type { Writer } from '../wire/attributes.ts';
 import { CONNTRACK_OBJECTS, type Holding } from './conntrack-objects.ts';
@@ -139,12 +139,17 @@ export function resetObject({ type, state }: NftObject): void {
   COUNTING[type]?.reset?.(state);
 }
 
+/** Between 6.3 and 6.12 the handle came before the type. */
+const TYPE_FIRST = [6, 13] as const;
+
 export function writeObject(writer: Writer, object: NftObject, engine: Codec, isOld: boolean): void {
   const { type, values, state } = object;
   writer.text(Nft.NFTA_OBJ_TABLE, object.table.name);
   writer.text(Nft.NFTA_OBJ_NAME, object.name);
+  const typeFirst = isOld || isSince(engine.release, TYPE_FIRST);
+  if (!typeFirst) writer.u64be(Nft.NFTA_OBJ_HANDLE, BigInt(object.handle));
   writer.u32be(Nft.NFTA_OBJ_TYPE, type);
-  if (!isOld) writer.u64be(Nft.NFTA_OBJ_HANDLE, BigInt(object.handle));
+  if (!isOld && typeFirst) writer.u64be(Nft.NFTA_OBJ_HANDLE, BigInt(object.handle));
   writer.u32be(Nft.NFTA_OBJ_USE, object.users);
   writer.nest(Nft.NFTA_OBJ_DATA, () => {
     const counting = COUNTING[type];
