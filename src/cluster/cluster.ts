@@ -1,17 +1,28 @@
 import { createHash } from 'node:crypto';
 import { clearTimeout, setTimeout } from 'node:timers';
-import { type BalancedService, type BalancerStatus, EventFeed, LoadBalancer } from '../balancer/internal.ts';
+import { type BalancedService, EventFeed, LoadBalancer } from '../balancer/internal.ts';
 import { checkInteger, checkObject, checkString } from '../codec/index.ts';
 import type { Container } from '../container/index.ts';
-import { rangeError, StateError, typeError, within } from '../errors.ts';
+import { rangeError, StateError, typeError } from '../errors.ts';
+import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
+import { applyEach } from './apply-each.ts';
 import { bootMs } from './clock.ts';
-import { type ClusterServer, type ClusterService, checkHostName, fromStored, localServer } from './declaration.ts';
-import { Etcd } from './etcd.ts';
+import {
+  type ClusterServer,
+  type ClusterService,
+  canonicalAddress,
+  checkHostName,
+  localServer,
+} from './declaration.ts';
+import { Etcd, isRefusal } from './etcd.ts';
 import { checkEtcd, type EtcdOptions } from './etcd-options.ts';
-import { AddressHolder } from './holder.ts';
+import type { HolderEvents } from './holder.ts';
 import { follow } from './keys.ts';
 import { Lease } from './lease.ts';
+import { type BalancerSurroundings, LocalBalancer } from './local-balancer.ts';
+import { ClusterRecords } from './records.ts';
 import { ClusterServices } from './services.ts';
+import type { ClusterEvent, ClusterHost, ClusterStatus } from './status.ts';
 
 /** How a host joins a cluster. */
 export interface JoinOptions {
@@ -31,83 +42,19 @@ export interface JoinOptions {
   signal?: AbortSignal;
 }
 
-/** What a cluster tells. */
-export type ClusterEvent = {
-  /** When, in milliseconds since 1970. */
-  atMs: number;
-} & (
-  | {
-      /** What has happened. */
-      type: 'host-up' | 'host-down';
-      /** The name of the host. */
-      host: string;
-    }
-  | {
-      type: 'held' | 'lost';
-      /** The name of the service. */
-      service: string;
-      /** The service's address. */
-      address: string;
-      /** Why the address was lost. */
-      reason?: string;
-    }
-  | { type: 'connected' | 'cut-off' }
-  | {
-      type: 'problem';
-      service?: string;
-      /** The error. */
-      error: Error;
-    }
-);
-
-/** What a host has told of itself. */
-export interface ClusterHost {
-  /** Its name. */
-  name: string;
-  /** Whether its lease holds. */
-  alive: boolean;
-  /** The containers that it has, of those that services name. */
-  containers: string[];
-}
-
-/** What this host knows of the cluster. */
-export interface ClusterStatus {
-  /** This host. */
-  host: string;
-  /** Whether its own lease holds. While it does not, nothing is changed, and its addresses are gone. */
-  connected: boolean;
-  /** All hosts. */
-  hosts: ClusterHost[];
-  /** The services, and which host has the address of each. */
-  services: {
-    /** Its name. */
-    name: string;
-    /** The host that has its address; undefined: none has. */
-    holder?: string;
-    /** The balancer's container on that host. */
-    container?: string;
-  }[];
-  /** What cannot be programmed: a declaration that is none, a container that refuses. By service. */
-  problems: Record<string, string>;
-  /** The services of this host's own balancers. */
-  balancers: BalancerStatus['balancers'];
-}
-
 /** How long a host that has vanished is still believed in: after a pause of etcd, all come back within this time. */
 const HOST_GRACE_MS = 1000;
+/** After this host has lost its own lease and has a new one, it believes longer in the others: etcd may have been away, not they. */
+const DOUBT_MS = 3000;
+/** A dead host's servers are removed when it has been dead for so many times the TTL; until then their weight is 0. */
+const REMOVED_AFTER_TTLS = 3;
 /** Changes that come together are carried out together. */
 const CONVERGE_MS = 20;
 const RETRY_MS = 1000;
 const SCHEMA = 1;
 
-/** One balancer container of this host. */
-interface LocalBalancer {
-  readonly name: string;
-  readonly container: Container;
-  readonly lb: LoadBalancer;
-  readonly holders: Map<string, AddressHolder>;
-  syncing: string | undefined;
-}
+/** A container that this host has a part in. */
+type Named = Map<string, Container | undefined>;
 
 /**
  * A host among others that balance the same services, which are declared in etcd. The host programs its own part: redirects and logs of the servers
@@ -126,24 +73,24 @@ export class Cluster {
   readonly services: ClusterServices;
   readonly #host: string;
   readonly #prefix: string;
-  readonly #ttlSeconds: number;
   readonly #containers: (name: string) => Container | undefined;
-  readonly #wantsSync: boolean;
   readonly #etcd: Etcd;
   readonly #lease: Lease;
+  readonly #surroundings: BalancerSurroundings;
   readonly #stop = new AbortController();
   readonly #feed = new EventFeed<ClusterEvent>();
-  readonly #declared = new Map<string, ClusterService>();
-  readonly #bad = new Map<string, Error>();
+  readonly #records: ClusterRecords;
+  /** When hosts have been found dead. */
+  readonly #dead = new Map<string, number>();
   readonly #problems = new Map<string, Error>();
-  readonly #hosts = new Map<string, string[]>();
-  /** When hosts have vanished. */
-  readonly #gone = new Map<string, number>();
-  readonly #owners = new Map<string, { host: string; container: string }>();
   readonly #balancers = new Map<string, LocalBalancer>();
   readonly #servers: LoadBalancer;
+  readonly #good = new Map<string, BalancedService>();
   readonly #ready: Promise<void>;
-  #known!: () => void;
+  /** The containers as they were when this host was programmed last. */
+  #seen: Named = new Map();
+  /** Until then, hosts that have vanished are believed in. */
+  #doubtUntilMs = 0;
   #published: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
@@ -151,7 +98,6 @@ export class Cluster {
   #leaving: Promise<void> | undefined;
 
   private constructor(options: JoinOptions) {
-    checkObject(options, [], ['etcd', 'host', 'prefix', 'containers', 'ttlSeconds', 'sync', 'signal']);
     const { host, prefix = '/netsteer', containers, ttlSeconds = 10, sync = true } = options;
     this.#host = checkHostName(host, ['host']);
     checkString(prefix, ['prefix'], 255);
@@ -166,39 +112,43 @@ export class Cluster {
     if (typeof sync !== 'boolean') throw typeError(['sync'], 'true or false', sync);
     this.#prefix = prefix;
     this.#containers = containers;
-    this.#ttlSeconds = ttlSeconds;
-    this.#wantsSync = sync;
-    this.#etcd = new Etcd(checkEtcd(options.etcd, ['etcd']));
-    this.services = new ClusterServices(this.#etcd, prefix);
+    const etcd = new Etcd(checkEtcd(options.etcd, ['etcd']));
+    this.#etcd = etcd;
+    this.services = new ClusterServices(etcd, prefix);
     this.#servers = LoadBalancer.within({ balancers: [], name: 'cluster' }, { serversOnly: true });
-    this.#ready = new Promise(resolve => {
-      this.#known = resolve;
+    this.#records = new ClusterRecords({
+      hostUp: name => {
+        this.#dead.delete(name);
+        this.#tell({ type: 'host-up', host: name });
+      },
+      problem: (service, error) => this.#tell({ type: 'problem', service, error }),
+      owner: (address, owner) => {
+        for (const balancer of this.#balancers.values()) balancer.disown(address, owner?.value);
+      },
     });
-    this.#lease = new Lease(this.#etcd, ttlSeconds, Math.min(2000, (ttlSeconds * 1000) / 5), bootMs, {
+    this.#lease = new Lease(etcd, ttlSeconds, Math.min(2000, (ttlSeconds * 1000) / 5), bootMs, {
       held: () => {
         this.#published = undefined;
+        this.#doubtUntilMs = bootMs() + DOUBT_MS;
         this.#tell({ type: 'connected' });
         this.#soon();
       },
       renewed: () => {
-        for (const { holders } of this.#balancers.values()) for (const holder of holders.values()) void holder.renew();
+        for (const balancer of this.#balancers.values()) balancer.renew();
+        if (this.#haveContainersChanged()) this.#soon();
       },
       lost: () => {
         this.#tell({ type: 'cut-off' });
-        for (const { holders } of this.#balancers.values())
-          for (const holder of holders.values()) void holder.withdraw('the lease is lost');
+        for (const balancer of this.#balancers.values()) balancer.withdraw('the lease is lost');
       },
     });
-    void follow(
-      this.#etcd,
-      `${prefix}/`,
-      this.#stop.signal,
-      (key, entry) => this.#changed(key.slice(prefix.length + 1), entry?.value),
-      () => {
-        this.#known();
-        this.#soon();
-      },
-    );
+    const syncId = sync ? (createHash('sha256').update(prefix).digest()[0]! % 255) + 1 : undefined;
+    this.#surroundings = { etcd, lease: this.#lease, prefix, host, ttlSeconds, syncId };
+    this.#ready = new Promise((resolve, reject) => {
+      this.#follow(resolve, reject).catch(reject);
+    });
+    // Whoever joins awaits it.
+    this.#ready.catch(() => {});
   }
 
   /**
@@ -215,67 +165,74 @@ export class Cluster {
    * });
    */
   static async join(options: JoinOptions): Promise<Cluster> {
+    checkObject(options, [], ['etcd', 'host', 'prefix', 'containers', 'ttlSeconds', 'sync', 'signal']);
+    const signal = checkSignal(options.signal, ['signal']);
+    throwIfAborted(signal);
     const cluster = new Cluster(options);
-    const { signal } = options;
+    const unlisten = onAbort(signal, () => void cluster.leave());
+    cluster.#stop.signal.addEventListener('abort', unlisten, { once: true });
     try {
-      const aborted = new Promise<never>((_, reject) => {
-        if (signal?.aborted === true) reject(signal.reason);
-        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
-      });
-      await (signal === undefined ? cluster.#ready : Promise.race([cluster.#ready, aborted]));
+      await cluster.#ready;
+      throwIfAborted(signal);
       await cluster.#converge();
     } catch (error) {
       await cluster.leave();
+      throwIfAborted(signal);
       throw error;
     }
-    signal?.addEventListener('abort', () => void cluster.leave(), { once: true });
     return cluster;
   }
 
-  #changed(key: string, value: string | undefined): void {
-    const slash = key.indexOf('/');
-    const [kind, name] = [key.slice(0, slash), key.slice(slash + 1)];
-    if (kind === 'services') {
-      this.#bad.delete(name);
-      if (value === undefined) this.#declared.delete(name);
-      else {
-        try {
-          this.#declared.set(name, fromStored(value, name));
-        } catch (error) {
-          // It harms only itself: what was declared before stays.
-          const bad = within(error, [name]) as Error;
-          this.#bad.set(name, bad);
-          this.#tell({ type: 'problem', service: name, error: bad });
-        }
+  async #follow(ready: () => void, refused: (error: Error) => void): Promise<void> {
+    let hasBegun = false;
+    const prefix = `${this.#prefix}/`;
+    const groups = follow(this.#etcd, prefix, this.#stop.signal, error => {
+      if (!hasBegun && isRefusal(error)) refused(error);
+      else this.#report('etcd', error);
+    });
+    for await (const changes of groups) {
+      hasBegun = true;
+      this.#problems.delete('etcd');
+      for (const change of changes) {
+        const key = change.key.slice(prefix.length);
+        this.#records.change(key, change, bootMs());
+        // Somebody has deleted it, or the lease has ended: it is put again with the lease that holds.
+        if (key === `hosts/${this.#host}` && change.entry === undefined) this.#published = undefined;
       }
-    } else if (kind === 'hosts') {
-      if (value === undefined) {
-        this.#gone.set(name, bootMs());
-        setTimeout(() => this.#soon(), HOST_GRACE_MS).unref();
-        return;
-      }
-      const wasAlive = this.#hosts.has(name);
-      this.#gone.delete(name);
-      this.#hosts.set(name, namesIn(value));
-      if (!wasAlive) this.#tell({ type: 'host-up', host: name });
-    } else if (kind === 'holders') {
-      const owner = value === undefined ? undefined : ownerIn(value);
-      if (owner === undefined) this.#owners.delete(name);
-      else this.#owners.set(name, owner);
+      this.#records.settle();
+      ready();
+      this.#soon();
     }
+    refused(new StateError('ERR_CLOSED', 'the cluster was left before etcd has answered'));
   }
 
   /** Hosts whose lease has ended, and that have not come back since. */
   #bury(): void {
     const now = bootMs();
-    const due = [...this.#gone].filter(([, at]) => now - at >= HOST_GRACE_MS);
-    // All at once: etcd was away, not they.
-    const others = [...this.#hosts.keys()].filter(name => name !== this.#host);
-    if (due.length > 1 && due.length === others.length && !this.#lease.id) return;
-    for (const [name] of due) {
-      this.#gone.delete(name);
-      if (this.#hosts.delete(name)) this.#tell({ type: 'host-down', host: name });
+    // Without a lease of its own, this host cannot know.
+    if (this.#lease.id === undefined || now < this.#doubtUntilMs) return;
+    for (const name of this.#records.bury(now, HOST_GRACE_MS)) {
+      this.#dead.set(name, now);
+      this.#tell({ type: 'host-down', host: name });
     }
+  }
+
+  /** When the next host is due to be taken as dead, or a dead one's servers to be removed. */
+  #nextDue(): number | undefined {
+    const due = [
+      ...[...this.#records.gone.values()].map(at => Math.max(at + HOST_GRACE_MS, this.#doubtUntilMs)),
+      ...[...this.#dead.values()].map(at => at + this.#removedAfterMs).filter(at => at > bootMs()),
+    ];
+    return due.length === 0 ? undefined : Math.min(...due) - bootMs();
+  }
+
+  get #removedAfterMs(): number {
+    return REMOVED_AFTER_TTLS * this.#surroundings.ttlSeconds * 1000;
+  }
+
+  #haveContainersChanged(): boolean {
+    for (const [name, before] of this.#seen) if (this.#containerOf(name) !== before) return true;
+    return false;
   }
 
   #soon(): void {
@@ -288,19 +245,29 @@ export class Cluster {
   #converge(): Promise<void> {
     const run = async () => {
       if (this.#stop.signal.aborted) return;
+      this.#seen = new Map();
       this.#bury();
-      await this.#publish();
-      let again = false;
-      again = (await this.#programServers()) || again;
-      again = (await this.#programBalancers()) || again;
-      await this.#campaign();
-      if (!again) return;
-      clearTimeout(this.#retry);
-      this.#retry = setTimeout(() => this.#soon(), RETRY_MS);
-      this.#retry.unref();
+      // While etcd does not answer, this is as far as it goes.
+      let failed = await this.#applied('etcd', () => this.#publish());
+      if (!failed) {
+        failed = (await this.#programServers()) || failed;
+        failed = (await this.#programBalancers()) || failed;
+        failed = (await this.#campaign()) || failed;
+      }
+      this.#again(failed ? RETRY_MS : this.#nextDue());
     };
-    this.#turn = this.#turn.then(run, run).catch((error: Error) => this.#tell({ type: 'problem', error }));
+    this.#turn = this.#turn.then(run, run).catch((error: Error) => {
+      this.#report('host', error);
+      this.#again(RETRY_MS);
+    });
     return this.#turn;
+  }
+
+  #again(milliseconds: number | undefined): void {
+    clearTimeout(this.#retry);
+    if (milliseconds === undefined || this.#stop.signal.aborted) return;
+    this.#retry = setTimeout(() => this.#soon(), Math.max(CONVERGE_MS, milliseconds));
+    this.#retry.unref();
   }
 
   /** Tells the others that this host is there, and which containers it has. */
@@ -308,10 +275,9 @@ export class Cluster {
     const lease = this.#lease.id;
     if (lease === undefined) return;
     const names = new Set<string>();
-    for (const { balancers, servers, fallback } of this.#declared.values()) {
-      for (const name of balancers) names.add(name);
-      for (const { host, container } of [...servers, ...(fallback === undefined ? [] : [fallback])])
-        if (host === this.#host && container !== undefined) names.add(container);
+    for (const service of this.#records.services.values()) {
+      for (const name of service.balancers) names.add(name);
+      for (const { container } of this.#mine(service)) names.add(container!);
     }
     const containers = [...names].filter(name => this.#containerOf(name) !== undefined).sort();
     const value = JSON.stringify({ schema: SCHEMA, containers });
@@ -321,69 +287,67 @@ export class Cluster {
     this.#published = published;
   }
 
+  /** The servers that this host programs. */
+  #mine({ servers, fallback }: ClusterService): ClusterServer[] {
+    const all = fallback === undefined ? servers : [...servers, fallback];
+    return all.filter(({ host, container }) => host === this.#host && container !== undefined);
+  }
+
   #containerOf(name: string): Container | undefined {
     const container = this.#containers(name);
-    return container === undefined || container.released || container.ended ? undefined : container;
+    const usable = container === undefined || container.released || container.ended ? undefined : container;
+    this.#seen.set(name, usable);
+    return usable;
   }
 
   /** The servers of this host: their redirects, logs and devices. @returns whether something failed */
   async #programServers(): Promise<boolean> {
-    const services: BalancedService[] = [];
-    for (const service of this.#declared.values()) {
-      const mine = (server: ClusterServer) => server.host === this.#host && server.container !== undefined;
-      const all = [...service.servers, ...(service.fallback === undefined ? [] : [service.fallback])].filter(mine);
-      const servers = all.flatMap(server => {
+    const services = [...this.#records.services.values()].flatMap(service => {
+      const servers = this.#mine(service).flatMap(server => {
         const container = this.#containerOf(server.container!);
         return container === undefined ? [] : [{ ...localServer(server), container }];
       });
-      if (servers.length > 0) services.push({ ...withoutCluster(service), servers });
-    }
-    return this.#applied('servers', () => this.#servers.apply(services));
+      return servers.length === 0 ? [] : [{ ...withoutCluster(service), servers }];
+    });
+    return this.#applied('servers of this host', () =>
+      applyEach(this.#servers, services, this.#good, (name, error) => this.#report(name, error)),
+    );
   }
 
   /** The balancers of this host: IPVS over the servers of all hosts. @returns whether something failed */
   async #programBalancers(): Promise<boolean> {
-    const wanted = new Map<string, BalancedService[]>();
-    for (const service of this.#declared.values()) {
-      for (const name of service.balancers) {
-        if (this.#containerOf(name) === undefined) continue;
-        const services = wanted.get(name) ?? [];
-        wanted.set(name, services);
-        services.push(this.#balanced(service));
-      }
-    }
+    const wanted = new Map<string, ClusterService[]>();
+    for (const service of this.#records.services.values())
+      for (const name of service.balancers)
+        if (this.#containerOf(name) !== undefined) wanted.set(name, [...(wanted.get(name) ?? []), service]);
     let failed = false;
     for (const [name, balancer] of this.#balancers) {
       if (wanted.has(name) && this.#containerOf(name) === balancer.container) continue;
       this.#balancers.delete(name);
-      await this.#closeBalancer(balancer, true);
+      await balancer.close(true);
     }
     for (const [name, services] of wanted) {
-      let balancer = this.#balancers.get(name);
-      if (balancer === undefined) {
-        const container = this.#containerOf(name)!;
-        const settings = new Map(this.#wantsSync ? SYNC_SETTINGS : []);
-        balancer = {
-          name,
-          container,
-          lb: LoadBalancer.within({ balancers: [container], name: 'cluster' }, { settings }),
-          holders: new Map(),
-          syncing: undefined,
-        };
-        this.#balancers.set(name, balancer);
-      }
-      const { lb } = balancer;
-      failed = (await this.#applied(name, () => lb.apply(services))) || failed;
-      if (this.#wantsSync) failed = (await this.#applied(`${name} sync`, () => this.#sync(balancer!))) || failed;
+      const balancer =
+        this.#balancers.get(name) ?? new LocalBalancer(name, this.#containerOf(name)!, this.#surroundings);
+      this.#balancers.set(name, balancer);
+      const programmed = services.map(service => this.#balanced(service));
+      const refused = (service: string, error: Error) => this.#report(service, error);
+      failed = (await this.#applied(`balancer ${name}`, () => balancer.program(programmed, refused))) || failed;
+      const { device } = services[0]!;
+      failed = (await this.#applied(`sync of ${name}`, () => balancer.synchronize(device!))) || failed;
     }
     return failed;
   }
 
   /** A service as a balancer has it: servers of dead hosts get no new connections. */
   #balanced(service: ClusterService): BalancedService {
-    const servers = service.servers.map(server => {
+    const now = bootMs();
+    const servers = service.servers.flatMap(server => {
       const local = localServer(server);
-      return this.#hosts.has(server.host) || server.host === this.#host ? local : { ...local, weight: 0 };
+      if (server.host === this.#host || this.#records.hosts.has(server.host)) return [local];
+      const died = this.#dead.get(server.host);
+      // First no new connections, then none: what still goes on is not cut.
+      return died !== undefined && now - died >= this.#removedAfterMs ? [] : [{ ...local, weight: 0 }];
     });
     return {
       ...withoutCluster(service),
@@ -398,83 +362,49 @@ export class Cluster {
     } as BalancedService;
   }
 
-  /** Both daemons, so that nobody has to switch at a failover: what one balancer knows, the others know. */
-  async #sync({ container, name }: LocalBalancer): Promise<void> {
-    const device = [...this.#declared.values()].find(({ balancers }) => balancers.includes(name))?.device;
-    if (device === undefined) return;
-    const syncId = (createHash('sha256').update(this.#prefix).digest()[0]! % 255) + 1;
-    const running = await container.ipvs.syncDaemons();
-    for (const state of ['master', 'backup'] as const)
-      if (!running.some(daemon => daemon.state === state))
-        await container.ipvs.startSync({ state, interface: device, syncId });
-  }
-
   async #applied(what: string, call: () => Promise<unknown>): Promise<boolean> {
     try {
       await call();
       this.#problems.delete(what);
       return false;
     } catch (error) {
-      const before = this.#problems.get(what);
-      this.#problems.set(what, error as Error);
-      if (before?.message !== (error as Error).message) this.#tell({ type: 'problem', error: error as Error });
+      this.#report(what, error as Error);
       return true;
     }
   }
 
-  /** Tries to get the addresses that nobody has. */
-  async #campaign(): Promise<void> {
-    const wanted = new Set<string>();
-    const trying: Promise<void>[] = [];
-    for (const service of this.#declared.values()) {
-      for (const name of service.balancers) {
-        const balancer = this.#balancers.get(name);
-        if (balancer === undefined) continue;
-        const { address, device, label } = service;
-        const id = `${name} ${address}`;
-        wanted.add(id);
-        let holder = balancer.holders.get(address);
-        if (holder === undefined) {
-          holder = new AddressHolder(
-            this.#etcd,
-            this.#lease,
-            {
-              key: `${this.#prefix}/holders/${address}`,
-              value: JSON.stringify({ schema: SCHEMA, host: this.#host, container: name }),
-              container: balancer.container,
-              device: device!,
-              address,
-              label,
-              ttlSeconds: this.#ttlSeconds,
-            },
-            {
-              held: held => this.#tell({ type: 'held', service: service.name, address: held }),
-              lost: (lost, reason) => this.#tell({ type: 'lost', service: service.name, address: lost, reason }),
-              failed: error => this.#tell({ type: 'problem', service: service.name, error }),
-            },
-          );
-          balancer.holders.set(address, holder);
-        }
-        if (!this.#owners.has(address) && !holder.isHolder) trying.push(holder.campaign());
-      }
-    }
-    for (const balancer of this.#balancers.values())
-      for (const [address, holder] of balancer.holders)
-        if (!wanted.has(`${balancer.name} ${address}`)) {
-          balancer.holders.delete(address);
-          trying.push(holder.close());
-        }
-    await Promise.all(trying);
+  #report(what: string, error: Error): void {
+    const before = this.#problems.get(what);
+    this.#problems.set(what, error);
+    if (before?.message === error.message) return;
+    this.#tell({ type: 'problem', ...(this.#records.services.has(what) && { service: what }), error });
   }
 
-  async #closeBalancer({ lb, holders }: LocalBalancer, remove: boolean): Promise<void> {
-    await Promise.all([...holders.values()].map(holder => holder.close()));
-    try {
-      await lb.close({ remove });
-    } catch {
-      // The container has ended, and all of it is gone.
-      await lb.close();
-    }
+  /** Tries to get the addresses that nobody has. @returns whether it is to be tried again */
+  async #campaign(): Promise<boolean> {
+    const { owners, services } = this.#records;
+    const again = await Promise.all(
+      [...this.#balancers.values()].map(balancer =>
+        balancer.campaign(
+          [...services.values()].filter(({ balancers }) => balancers.includes(balancer.name)),
+          (address, { value }) => {
+            const owner = owners.get(address);
+            // A record that no lease ends, or of an earlier lease of the same namespace, is nobody's.
+            return owner !== undefined && owner.lease !== 0n && owner.value !== value;
+          },
+          service => this.#eventsOf(service.name),
+        ),
+      ),
+    );
+    return again.includes(true);
+  }
+
+  #eventsOf(service: string): HolderEvents {
+    return {
+      held: address => this.#tell({ type: 'held', service, address }),
+      lost: (address, reason) => this.#tell({ type: 'lost', service, address, reason }),
+      failed: error => this.#tell({ type: 'problem', service, error }),
+    };
   }
 
   /**
@@ -483,7 +413,8 @@ export class Cluster {
    * console.log(cluster.hosts().filter(({ alive }) => !alive));
    */
   hosts(): ClusterHost[] {
-    return [...this.#hosts].map(([name, containers]) => ({ name, alive: !this.#gone.has(name), containers }));
+    const { hosts, gone } = this.#records;
+    return [...hosts].map(([name, containers]) => ({ name, alive: !gone.has(name), containers }));
   }
 
   /**
@@ -493,16 +424,17 @@ export class Cluster {
    */
   async status(): Promise<ClusterStatus> {
     this.#checkOpen();
-    const balancers = await Promise.all([...this.#balancers.values()].map(({ lb }) => lb.status()));
+    const { services, owners, bad } = this.#records;
+    const balancers = await Promise.all([...this.#balancers.values()].map(balancer => balancer.status()));
     return {
       host: this.#host,
       connected: this.#lease.id !== undefined,
       hosts: this.hosts(),
-      services: [...this.#declared.values()].map(({ name, address }) => {
-        const owner = this.#owners.get(address);
+      services: [...services.values()].map(({ name, address }) => {
+        const owner = owners.get(canonicalAddress(address));
         return { name, ...(owner !== undefined && { holder: owner.host, container: owner.container }) };
       }),
-      problems: Object.fromEntries([...this.#bad, ...this.#problems].map(([name, { message }]) => [name, message])),
+      problems: Object.fromEntries([...this.#problems, ...bad].map(([name, { message }]) => [name, message])),
       balancers: balancers.flatMap(status => status.balancers),
     };
   }
@@ -540,58 +472,15 @@ export class Cluster {
     clearTimeout(this.#timer);
     clearTimeout(this.#retry);
     await this.#turn;
-    await Promise.all([...this.#balancers.values()].map(balancer => this.#closeBalancer(balancer, false)));
+    const gone = await Promise.all([...this.#balancers.values()].map(balancer => balancer.close(false)));
     await this.#servers.close();
-    await this.#lease.close();
+    // An address that could not be removed goes by itself, and its key after it.
+    await this.#lease.close(!gone.includes(false));
     this.#etcd.close();
     this.#feed.end();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.leave();
-  }
-}
-
-/** What connections that are idle need to be known to the other balancers, and strays to be taken on. */
-const SYNC_SETTINGS: readonly (readonly [string, string])[] = [
-  ['net.ipv4.vs.sync_threshold', '0\t0'],
-  ['net.ipv4.vs.sync_refresh_period', '10'],
-  ['net.ipv4.vs.sloppy_tcp', '1'],
-];
-
-/** The part of a service that a load balancer of one process takes. The address is held by an election. */
-function withoutCluster({
-  balancers: _balancers,
-  fallback: _fallback,
-  device: _device,
-  label: _label,
-  ...service
-}: ClusterService): BalancedService {
-  return service as unknown as BalancedService;
-}
-
-/** With 'direct' and 'tunnel', a server's own address has the program's port, not the service's. */
-function portToCheck({ servers, port }: ClusterService): number | undefined {
-  const ports = new Set(servers.map(({ toPort, port: own }) => toPort ?? own ?? port));
-  return ports.size === 1 ? [...ports][0] : undefined;
-}
-
-function namesIn(value: string): string[] {
-  try {
-    const { containers } = JSON.parse(value) as { containers?: unknown };
-    return Array.isArray(containers)
-      ? containers.filter(name => typeof name === 'string' && name.length < 64).slice(0, 10_000)
-      : [];
-  } catch {
-    return [];
-  }
-}
-
-function ownerIn(value: string): { host: string; container: string } | undefined {
-  try {
-    const { host, container } = JSON.parse(value) as { host?: unknown; container?: unknown };
-    return typeof host === 'string' && typeof container === 'string' ? { host, container } : undefined;
-  } catch {
-    return undefined;
   }
 }

@@ -1,5 +1,5 @@
 import { type BalancedServer, type BalancedService, readService } from '../balancer/internal.ts';
-import { checkObject } from '../codec/index.ts';
+import { checkObject, formatIPv6, parseIPv6 } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
 
 /** A server of a service of many hosts. */
@@ -65,6 +65,38 @@ export function checkClusterService(service: ClusterService): void {
   readService(local as BalancedService, true);
 }
 
+/** Why two services cannot both be: they take the same packets, or share an address that one of the balancers would have for both. */
+export function conflictOf(service: ClusterService, other: ClusterService): Error | undefined {
+  if (canonicalAddress(service.address) !== canonicalAddress(other.address)) return undefined;
+  const named = (path: Path, what: string, value: unknown) => rangeError(path, what, value, 'ERR_CONFLICT');
+  if (service.device !== other.device)
+    return named(['device'], `the device of the service ${other.name}, which has the same address`, service.device);
+  if ([...service.balancers].sort().join(' ') !== [...other.balancers].sort().join(' '))
+    return named(['balancers'], `those of the service ${other.name}, which has the same address`, service.balancers);
+  if (service.protocol !== other.protocol) return undefined;
+  const overlaps = rangesOf(service).some(mine =>
+    rangesOf(other).some(theirs => mine.from <= theirs.to && theirs.from <= mine.to),
+  );
+  return overlaps
+    ? named(
+        [service.port === undefined ? 'firewallMark' : 'port'],
+        `a port that the service ${other.name} does not have`,
+        service.port ?? service.firewallMark,
+      )
+    : undefined;
+}
+
+function rangesOf({ port, firewallMark = [] }: ClusterService): { from: number; to: number }[] {
+  const ports = port === undefined ? firewallMark : [port];
+  return ports.map(each => (typeof each === 'number' ? { from: each, to: each } : each));
+}
+
+/** One spelling of an address: two would have a holder each. */
+export function canonicalAddress(address: string): string {
+  const bytes = parseIPv6(address);
+  return bytes === undefined ? address : formatIPv6(bytes);
+}
+
 function checkServer(server: ClusterServer, path: Path): void {
   checkObject(server, path, ['host', 'container', 'name', 'address', 'port', 'toPort', 'weight', 'log']);
   checkHostName(server.host, [...path, 'host']);
@@ -86,6 +118,7 @@ export function toStored(service: ClusterService): string {
 
 /** @throws TypeError, RangeError what is stored is no service that this version knows */
 export function fromStored(text: string, name: string): ClusterService {
+  if (text.length > MOST_BYTES) throw rangeError([], `a declaration of at most ${MOST_BYTES} bytes`, `${text.length}`);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -97,4 +130,21 @@ export function fromStored(text: string, name: string): ClusterService {
   checkClusterService(service!);
   if (service!.name !== name) throw rangeError(['name'], `the name of its key, ${name}`, service!.name);
   return service!;
+}
+
+/** The part of a service that a load balancer of one process takes. The address is held by an election. */
+export function withoutCluster({
+  balancers: _balancers,
+  fallback: _fallback,
+  device: _device,
+  label: _label,
+  ...service
+}: ClusterService): BalancedService {
+  return service as unknown as BalancedService;
+}
+
+/** With 'direct' and 'tunnel', a server's own address has the program's port, not the service's. */
+export function portToCheck({ servers, port }: ClusterService): number | undefined {
+  const ports = new Set(servers.map(({ toPort, port: own }) => toPort ?? own ?? port));
+  return ports.size === 1 ? [...ports][0] : undefined;
 }

@@ -13,7 +13,12 @@ import type { EtcdOptions } from './etcd-options.ts';
 const MOST_ANSWER_BYTES = 8 * 1024 * 1024;
 /** One object of a watch is one line. etcd splits what would be larger (`fragment`). */
 const MOST_LINE_BYTES = 4 * 1024 * 1024;
+/** Keys of one page. A page that is too large is read again in smaller ones: one value has at most 1.5 MiB. */
 const PAGE = 500;
+/** Keys of one range: those of 10,000 hosts and as many services are fewer. */
+const MOST_KEYS = 100_000;
+/** etcd's own limit is above: no name here is that long. */
+const MOST_KEY_BYTES = 512;
 const WATCH_PAUSES_MS = [100, 200, 400, 800, 1600, 2000];
 
 /** An error that etcd has answered with, or that the way to it had. */
@@ -34,6 +39,10 @@ export class EtcdError extends Error {
 
 const UNAUTHENTICATED = 16;
 const INVALID_ARGUMENT = 3;
+/** How etcd says that a call has no token, or an old one, beside UNAUTHENTICATED. */
+const OLD_TOKEN = /user name is empty|auth store is old/;
+/** Errors of a connection that was not made: nothing was sent. */
+const NOT_SENT = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT']);
 
 /** A key with its value. */
 export interface KeyValue {
@@ -69,6 +78,8 @@ type Json = Record<string, unknown>;
 export class Etcd {
   readonly #options: Required<Pick<EtcdOptions, 'timeoutMs'>> & EtcdOptions;
   readonly #agents: { http: Agent; https: Agent };
+  /** The streams that are open. A member that does not answer calls may have gone without a word: they are made anew. */
+  readonly #streams = new Set<AbortController>();
   #next = 0;
   #token: string | undefined;
 
@@ -98,21 +109,30 @@ export class Etcd {
   async range(prefix: string, signal?: AbortSignal): Promise<{ entries: KeyValue[]; revision: bigint }> {
     const entries: KeyValue[] = [];
     let from = prefix;
+    let limit = PAGE;
     let revision: bigint | undefined;
     for (;;) {
-      const answer = await this.call(
-        '/v3/kv/range',
-        {
-          key: base64(from),
-          range_end: rangeEnd(prefix),
-          limit: String(PAGE),
-          ...(revision !== undefined && { revision: String(revision) }),
-        },
-        signal,
-      );
+      let answer: Json;
+      try {
+        answer = await this.call(
+          '/v3/kv/range',
+          {
+            key: base64(from),
+            range_end: rangeEnd(prefix),
+            limit: String(limit),
+            ...(revision !== undefined && { revision: String(revision) }),
+          },
+          signal,
+        );
+      } catch (error) {
+        if (!(error instanceof TooLarge) || limit === 1) throw error;
+        limit = Math.ceil(limit / 8);
+        continue;
+      }
       revision ??= revisionOf(answer);
       const page = listOf(answer['kvs']).map(entryOf);
-      entries.push(...page);
+      for (const entry of page) if (entry.key.length <= MOST_KEY_BYTES) entries.push(entry);
+      if (entries.length > MOST_KEYS) throw new EtcdError(`there are more than ${MOST_KEYS} keys below ${prefix}`);
       if (answer['more'] !== true || page.length === 0) return { entries, revision };
       from = `${page.at(-1)!.key}\0`;
     }
@@ -123,11 +143,15 @@ export class Etcd {
     return listOf(answer['kvs']).map(entryOf)[0];
   }
 
-  /** Carries the steps out if all conditions hold. @returns whether they did, and the revision */
+  /**
+   * Carries the steps out if all conditions hold.
+   * @param once whether the call must not be sent a second time: its conditions would say that it failed, because it was carried out
+   * @returns whether they did, and the revision
+   */
   async transaction(
     compare: readonly Compare[],
     steps: readonly Step[],
-    signal?: AbortSignal,
+    { once = false, signal }: { once?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<{ succeeded: boolean; revision: bigint }> {
     const answer = await this.call(
       '/v3/kv/txn',
@@ -151,6 +175,7 @@ export class Etcd {
         ),
       },
       signal,
+      once,
     );
     return { succeeded: answer['succeeded'] === true, revision: revisionOf(answer) };
   }
@@ -158,14 +183,17 @@ export class Etcd {
   /** @returns the lease, and how long etcd grants it: it may be longer than asked */
   async grant(ttlSeconds: number, signal?: AbortSignal): Promise<{ lease: bigint; ttlSeconds: number }> {
     const answer = await this.call('/v3/lease/grant', { TTL: String(ttlSeconds) }, signal);
-    return { lease: BigInt(textOf(answer['ID'])), ttlSeconds: Number(textOf(answer['TTL'])) };
+    const lease = numberOf(answer['ID']);
+    // With lease 0, keys would stay for ever.
+    if (lease === 0n) throw new EtcdError('etcd has granted a lease without an ID');
+    return { lease, ttlSeconds: Number(numberOf(answer['TTL'])) };
   }
 
   /** @returns the seconds that it has from now; 0: the lease is gone */
   async keepAlive(lease: bigint, signal?: AbortSignal): Promise<number> {
     const answer = await this.call('/v3/lease/keepalive', { ID: String(lease) }, signal);
     const { result } = answer as { result?: Json };
-    return Number(textOf(result?.['TTL'] ?? '0'));
+    return Number(numberOf(result?.['TTL']));
   }
 
   async revoke(lease: bigint, signal?: AbortSignal): Promise<void> {
@@ -185,6 +213,7 @@ export class Etcd {
     let failures = 0;
     for (;;) {
       throwIfAborted(signal);
+      const member = this.#next;
       try {
         for await (const message of this.#stream(
           '/v3/watch',
@@ -202,18 +231,20 @@ export class Etcd {
           const { result, error } = message as { result?: Json; error?: Json };
           if (error !== undefined || result === undefined)
             throw new EtcdError(`the watch ended: ${textOf(error?.['message'] ?? 'no result')}`);
-          const compacted = textOf(result['compact_revision'] ?? '0');
-          if (compacted !== '0') throw new Compacted(BigInt(compacted));
+          const compacted = numberOf(result['compact_revision']);
+          if (compacted !== 0n) throw new Compacted(compacted);
           if (result['canceled'] === true) {
             this.#token = undefined;
             throw new EtcdError(`the watch was refused: ${textOf(result['cancel_reason'] ?? '')}`);
           }
           failures = 0;
-          const events = listOf(result['events']).map(eventOf);
+          const told = listOf(result['events']);
           const revision = revisionOf(result);
-          if (events.length > 0 || result['created'] === true) yield { events, revision };
-          const last = listOf(result['events']).reduce<bigint>((most, each) => {
-            const at = BigInt(textOf(((each as Json)['kv'] as Json | undefined)?.['mod_revision'] ?? '0'));
+          // Data that was lost, or restored from a copy: the next changes have revisions that were told already.
+          if (result['created'] === true && revision + 1n < next) throw new Compacted(revision);
+          if (told.length > 0 || result['created'] === true) yield { events: told.map(eventOf), revision };
+          const last = told.reduce<bigint>((most, each) => {
+            const at = numberOf(((each as Json)['kv'] as Json | undefined)?.['mod_revision']);
             return at > most ? at : most;
           }, 0n);
           // A part of a revision that was split is told again if the connection is lost between its parts: puts and deletions bear that.
@@ -222,7 +253,7 @@ export class Etcd {
       } catch (error) {
         if (error instanceof Compacted || signal.aborted) throw error;
       }
-      this.#next++;
+      this.#leaveMember(member);
       await delay(
         WATCH_PAUSES_MS[Math.min(failures++, WATCH_PAUSES_MS.length - 1)]! * (0.75 + Math.random() / 2),
         undefined,
@@ -231,30 +262,46 @@ export class Etcd {
     }
   }
 
-  /** One call, over another member if one does not answer, within the time of one. */
-  async call(path: string, body: Json, signal?: AbortSignal): Promise<Json> {
+  /** The next call takes another member, unless somebody else has seen to that. */
+  #leaveMember(member: number): void {
+    if (this.#next === member) this.#next++;
+  }
+
+  /**
+   * One call, over another member if one does not answer, within the time of one.
+   * @param once whether it goes to another member only if it was certainly not sent
+   */
+  async call(path: string, body: Json, signal?: AbortSignal, once = false): Promise<Json> {
     const { timeoutMs, endpoints } = this.#options;
     const deadline = performance.now() + timeoutMs;
-    for (let attempt = 0; ; attempt++) {
+    let hasAuthenticated = false;
+    for (let left = endpoints.length + 1; ; ) {
       throwIfAborted(signal);
+      const member = this.#next;
+      const now = performance.now();
       try {
-        return await this.#post(path, body, deadline, signal);
+        // A member that hangs leaves time for the others. A connection that was kept open may turn out to be gone: hence one more attempt.
+        const share = left > 2 ? (deadline - now) / 2 : deadline - now;
+        return await this.#post(path, body, now + share, signal);
       } catch (error) {
-        const { grpcCode, status } = error as EtcdError;
+        if (signal?.aborted === true) throw error;
+        const { grpcCode, status, message, cause } = error as EtcdError;
         const expired =
           this.#options.auth !== undefined &&
           (grpcCode === UNAUTHENTICATED ||
             status === 401 ||
-            (grpcCode === INVALID_ARGUMENT && /user name/.test((error as Error).message)));
-        if (expired && attempt === 0) {
+            (grpcCode === INVALID_ARGUMENT && OLD_TOKEN.test(message)));
+        if (expired && !hasAuthenticated) {
           this.#token = undefined;
+          hasAuthenticated = true;
           continue;
         }
-        if (signal?.aborted === true) throw error;
-        // An answer is an answer; without one, another member may have one. A write that was sent may have been carried out: conditions find out.
-        if ((status !== undefined && status !== 503) || performance.now() >= deadline || attempt >= endpoints.length)
-          throw error;
-        this.#next++;
+        // An answer is an answer; without one, another member may have one.
+        if (status !== undefined && status !== 503) throw error;
+        this.#leaveMember(member);
+        if (status === undefined) for (const stream of this.#streams) stream.abort();
+        const mayBeDone = once && !NOT_SENT.has((cause as { code?: string } | undefined)?.code ?? '');
+        if (mayBeDone || --left <= 0 || performance.now() >= deadline) throw error;
       }
     }
   }
@@ -271,7 +318,7 @@ export class Etcd {
     try {
       for await (const part of response as AsyncIterable<Buffer>) {
         length += part.length;
-        if (length > MOST_ANSWER_BYTES) throw new EtcdError(`etcd's answer is larger than ${MOST_ANSWER_BYTES} bytes`);
+        if (length > MOST_ANSWER_BYTES) throw new TooLarge(response.statusCode ?? 0);
         parts.push(part);
       }
     } catch (error) {
@@ -328,11 +375,14 @@ export class Etcd {
 
   async *#stream(path: string, body: Json, signal: AbortSignal): AsyncGenerator<Json> {
     const token = await this.#authenticate(path, performance.now() + this.#options.timeoutMs, signal);
-    const response = await this.#request(path, body, token, signal);
-    let rest = Buffer.alloc(0);
+    const gone = new AbortController();
+    this.#streams.add(gone);
+    let response: IncomingMessage | undefined;
     try {
-      for await (const part of response as AsyncIterable<Buffer>) {
-        rest = rest.length === 0 ? (part as Buffer<ArrayBuffer>) : Buffer.concat([rest, part]);
+      response = await this.#request(path, body, token, AbortSignal.any([signal, gone.signal]));
+      let rest = Buffer.alloc(0);
+      for await (const part of response as AsyncIterable<Buffer<ArrayBuffer>>) {
+        rest = rest.length === 0 ? part : Buffer.concat([rest, part]);
         for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
           yield objectOf(rest.subarray(0, end), response.statusCode ?? 0);
           rest = rest.subarray(end + 1);
@@ -341,7 +391,8 @@ export class Etcd {
           throw new EtcdError(`an object of the watch is larger than ${MOST_LINE_BYTES} bytes`);
       }
     } finally {
-      response.destroy();
+      this.#streams.delete(gone);
+      response?.destroy();
     }
   }
 
@@ -353,12 +404,19 @@ export class Etcd {
   }
 }
 
-/** etcd has compacted the revision that a watch was to begin at. */
+/** An answer that is beyond what is read. */
+class TooLarge extends EtcdError {
+  constructor(status: number) {
+    super(`etcd's answer is larger than ${MOST_ANSWER_BYTES} bytes`, status);
+  }
+}
+
+/** etcd has compacted the revision that a watch was to begin at, or has not come as far: all is to be read again. */
 export class Compacted extends EtcdError {
   readonly compactedAt: bigint;
 
   constructor(compactedAt: bigint) {
-    super(`etcd has compacted its history up to revision ${compactedAt}`);
+    super(`etcd's history does not have the revision; it ends or begins at ${compactedAt}`);
     this.compactedAt = compactedAt;
   }
 }
@@ -391,7 +449,7 @@ const textOf = (value: unknown): string =>
 
 function numberOf(value: unknown): bigint {
   const text = textOf(value ?? '0');
-  return /^\d{1,20}$/.test(text) ? BigInt(text) : 0n;
+  return /^\d{1,19}$/.test(text) ? BigInt(text) : 0n;
 }
 
 const revisionOf = (answer: Json): bigint => numberOf((answer['header'] as Json | undefined)?.['revision']);
@@ -418,4 +476,11 @@ function rangeEnd(prefix: string): string {
   const bytes = Buffer.from(prefix);
   bytes[bytes.length - 1]!++;
   return bytes.toString('base64');
+}
+
+/** Whether trying again does not help: a wrong password, no permission, a certificate that is not trusted. */
+export function isRefusal(error: Error): boolean {
+  const { status, cause } = error as EtcdError;
+  const { code = '' } = (cause ?? {}) as { code?: string };
+  return (status !== undefined && status >= 400 && status < 500) || /CERT|SSL|TLS|SELF_SIGNED|UNABLE_TO/.test(code);
 }

@@ -72,33 +72,54 @@ export class AddressHolder {
     return this.#heldBy !== undefined && this.#heldBy === this.#lease.id;
   }
 
+  /** What the key says while this container has the address. */
+  get value(): string {
+    return this.#value;
+  }
+
   /** Tries to get the key, if nobody has it. */
-  campaign(): Promise<void> {
+  campaign(): Promise<boolean> {
     return this.#alone(async () => {
       const lease = this.#lease.id;
       if (this.#closed || lease === undefined || this.isHolder) return;
-      const { succeeded } = await this.#etcd.transaction(
-        [{ key: this.#key, target: 'create', revision: 0n }],
-        [{ put: this.#key, value: this.#value, lease }],
-      );
-      if (succeeded) this.#heldBy = lease;
+      const put = [{ put: this.#key, value: this.#value, lease }];
+      const created = await this.#etcd.transaction([{ key: this.#key, target: 'create', revision: 0n }], put);
+      if (created.succeeded) this.#heldBy = lease;
       else {
-        // A call that was sent and not answered may have been carried out.
         const there = await this.#etcd.get(this.#key);
+        // A call that was sent and not answered may have been carried out.
         if (there?.lease === lease && there.value === this.#value) this.#heldBy = lease;
+        // Held by an earlier lease of this very namespace, or a record that no lease ends.
+        else if (there !== undefined && (there.value === this.#value || there.lease === 0n)) {
+          const taken = await this.#etcd.transaction(
+            [{ key: this.#key, target: 'mod', revision: there.modRevision }],
+            put,
+          );
+          if (taken.succeeded) this.#heldBy = lease;
+        }
       }
       await this.#show();
     });
   }
 
   /** Extends the address's life, after each renewal of the lease. */
-  renew(): Promise<void> {
+  renew(): Promise<boolean> {
     return this.#alone(() => this.#show());
   }
 
-  /** The lease is lost: the address goes at once. */
-  withdraw(why: string): Promise<void> {
+  /** The lease or the key is lost: the address goes at once. */
+  withdraw(why: string): Promise<boolean> {
     return this.#alone(() => this.#hide(why));
+  }
+
+  /** The key says that somebody else has the address, or is gone. */
+  disown(): Promise<boolean> {
+    return this.#alone(async () => {
+      if (!this.isHolder) return;
+      const there = await this.#etcd.get(this.#key);
+      if (there?.lease === this.#heldBy && there?.value === this.#value) return;
+      await this.#hide('somebody has changed its key');
+    });
   }
 
   async #show(): Promise<void> {
@@ -106,14 +127,16 @@ export class AddressHolder {
     const seconds = Math.min(this.#ttlSeconds - MARGIN_SECONDS, Math.floor(this.#lease.leftMs / 1000) - 1);
     if (seconds < 1) return this.#hide('the lease is about to end');
     const isIPv6 = this.#address.includes(':');
-    const prefixed = `${this.#address}/${isIPv6 ? 128 : 32}`;
-    await this.#handle.setAddress(this.#device, prefixed, {
+    // Synchronous, so that the kernel gets it right after the time was looked at.
+    this.#handle.sync.setAddress(this.#device, this.#prefixed, {
       validSeconds: seconds,
       // An IPv6 address would become the source of the balancer's own connections.
       preferredSeconds: isIPv6 ? 0 : seconds,
       ...(isIPv6 && { noDad: true }),
       ...(this.#label !== undefined && { label: this.#label }),
     });
+    // A process that was stopped between the two has given it to the kernel too late.
+    if (!this.isHolder) return this.#hide('the lease is over');
     if (this.#shown) return;
     this.#shown = true;
     this.#announce();
@@ -125,18 +148,18 @@ export class AddressHolder {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     try {
-      await this.#handle.removeAddress(this.#device, `${this.#address}/${this.#address.includes(':') ? 128 : 32}`);
+      this.#handle.sync.removeAddress(this.#device, this.#prefixed);
     } catch (error) {
-      if (
-        !isNotFound(error) &&
-        (error as { code?: string }).code !== 'EADDRNOTAVAIL' &&
-        (error as { code?: string }).code !== 'ENODEV'
-      )
-        throw error;
+      const { code } = error as { code?: string };
+      if (!isNotFound(error) && code !== 'EADDRNOTAVAIL' && code !== 'ENODEV') throw error;
     }
     if (!this.#shown) return;
     this.#shown = false;
     this.#events.lost(this.#address, why);
+  }
+
+  get #prefixed(): string {
+    return `${this.#address}/${this.#address.includes(':') ? 128 : 32}`;
   }
 
   get #handle(): Links {
@@ -148,38 +171,51 @@ export class AddressHolder {
     for (const milliseconds of ANNOUNCEMENTS_MS) {
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
-        if (!this.isHolder) return;
-        void announce(this.#container.netns, this.#handle, this.#device, this.#address).catch((error: Error) =>
-          this.#events.failed(error),
-        );
+        void this.#alone(async () => {
+          if (!this.isHolder) return;
+          const errno = await announce(this.#container.netns, this.#handle, this.#device, this.#address);
+          if (errno < 0) throw new Error(`the address ${this.#address} could not be announced: errno ${errno}`);
+        });
       }, milliseconds);
       timer.unref();
       this.#timers.add(timer);
     }
   }
 
-  async #alone(call: () => Promise<void>): Promise<void> {
+  /** @returns whether it went well */
+  async #alone(call: () => Promise<void>): Promise<boolean> {
     const result = this.#turn.then(call, call);
     this.#turn = result.catch(() => {});
     try {
       await result;
+      return true;
     } catch (error) {
       this.#events.failed(error as Error);
+      return false;
     }
   }
 
-  /** Removes the address, and then the key: another takes it at once. */
-  async close(): Promise<void> {
+  /**
+   * Removes the address, and then the key: another takes it at once.
+   * @returns false where the address may still be there: its key must stay until the lease ends
+   */
+  async close(): Promise<boolean> {
     this.#closed = true;
-    const wasHolder = this.isHolder;
-    await this.withdraw('closed');
-    if (wasHolder) {
+    const lease = this.#heldBy;
+    const isGone = (await this.withdraw('closed')) || this.#container.ended;
+    if (isGone && lease !== undefined) {
       try {
-        await this.#etcd.transaction([], [{ delete: this.#key }]);
+        const there = await this.#etcd.get(this.#key);
+        if (there?.lease === lease)
+          await this.#etcd.transaction(
+            [{ key: this.#key, target: 'mod', revision: there.modRevision }],
+            [{ delete: this.#key }],
+          );
       } catch {
         // It ends with the lease.
       }
     }
     await this.#links?.[Symbol.asyncDispose]();
+    return isGone;
   }
 }

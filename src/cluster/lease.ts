@@ -56,6 +56,7 @@ export class Lease {
   }
 
   async #round(): Promise<void> {
+    // Before the send: etcd counts from a later moment.
     const begun = this.#now();
     const { signal } = this.#stop;
     try {
@@ -68,7 +69,7 @@ export class Lease {
         if (this.id !== undefined) this.#held(lease);
       } else {
         const ttlSeconds = await this.#etcd.keepAlive(id, signal);
-        if (ttlSeconds <= 0) this.#lose();
+        if (!(ttlSeconds > 0)) this.#lose();
         else if (this.#id === id) {
           this.#hold(id, begun + Math.min(ttlSeconds, this.#ttlSeconds) * 1000);
           this.counts.renewed++;
@@ -100,14 +101,17 @@ export class Lease {
     this.#lost();
   }
 
-  /** Gives the lease up: etcd deletes its keys at once. */
-  async close(): Promise<void> {
+  /**
+   * Gives the lease up: etcd deletes its keys at once.
+   * @param revoke false: its keys must stay until it ends by itself
+   */
+  async close(revoke = true): Promise<void> {
     const id = this.#id;
     this.#stop.abort();
     clearTimeout(this.#timer);
     clearTimeout(this.#end);
     this.#id = undefined;
-    if (id === undefined) return;
+    if (id === undefined || !revoke) return;
     try {
       await this.#etcd.revoke(id);
     } catch {

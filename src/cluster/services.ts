@@ -1,6 +1,14 @@
 import { rangeError, within } from '../errors.ts';
-import { type ClusterService, checkClusterService, checkHostName, fromStored, toStored } from './declaration.ts';
-import { Compacted, type Etcd, EtcdError } from './etcd.ts';
+import {
+  type ClusterService,
+  checkClusterService,
+  checkHostName,
+  conflictOf,
+  fromStored,
+  toStored,
+} from './declaration.ts';
+import { type Etcd, EtcdError } from './etcd.ts';
+import { follow } from './keys.ts';
 
 /** A service with the revision at which it was last put. */
 export interface StoredService {
@@ -57,13 +65,15 @@ export class ClusterServices {
    * @param service the service
    * @param options the revision that it must have
    * @returns its new revision
-   * @throws TypeError, RangeError with the path; nothing is put
-   * @throws EtcdError ERR_CONFLICT somebody else has changed it since `revision`
+   * @throws TypeError, RangeError with the path; nothing is put. Also where another service has its address and port, or shares its address and
+   * has other balancers
+   * @throws EtcdError ERR_CONFLICT somebody else has changed it since `revision`. Other EtcdErrors: it may have been put, read it again
    * @example
    * await cluster.services.put(clusterService);
    */
   async put(service: ClusterService, options: ChangeOptions = {}): Promise<bigint> {
     checkClusterService(service);
+    await this.#refuseConflict(service);
     const key = this.#key(service.name);
     return this.#change(key, options, { put: key, value: toStored(service) });
   }
@@ -82,6 +92,14 @@ export class ClusterServices {
     return this.#change(key, options, { delete: key });
   }
 
+  /** Two writers at once can still put services that are at odds: every host then programs the older one. */
+  async #refuseConflict(service: ClusterService): Promise<void> {
+    for (const { service: other } of await this.list()) {
+      const error = other.name === service.name ? undefined : conflictOf(service, other);
+      if (error !== undefined) throw error;
+    }
+  }
+
   async #change(
     key: string,
     { revision }: ChangeOptions,
@@ -89,9 +107,11 @@ export class ClusterServices {
   ): Promise<bigint> {
     if (revision !== undefined && typeof revision !== 'bigint')
       throw rangeError(['options', 'revision'], 'a bigint', revision);
-    const result = await this.#etcd.transaction(revision === undefined ? [] : [{ key, target: 'mod', revision }], [
-      step,
-    ]);
+    const result = await this.#etcd.transaction(
+      revision === undefined ? [] : [{ key, target: 'mod', revision }],
+      [step],
+      { once: revision !== undefined },
+    );
     if (!result.succeeded)
       throw new EtcdError(`ERR_CONFLICT: ${key} was changed since revision ${revision}: read it again`);
     return result.revision;
@@ -103,16 +123,11 @@ export class ClusterServices {
    * for (const { service, revision } of await cluster.services.list()) console.log(service.name, revision);
    */
   async list(): Promise<StoredService[]> {
-    const { changes } = await this.read();
-    return changes.flatMap(change =>
-      change.type === 'put' ? [{ service: change.service, revision: change.revision }] : [],
-    );
-  }
-
-  /** @internal */
-  async read(signal?: AbortSignal): Promise<{ changes: ServiceChange[]; revision: bigint }> {
-    const { entries, revision } = await this.#etcd.range(this.#prefix, signal);
-    return { changes: entries.map(({ key, value, modRevision }) => this.#read(key, value, modRevision)), revision };
+    const { entries } = await this.#etcd.range(this.#prefix);
+    return entries.flatMap(({ key, value, modRevision }) => {
+      const change = this.#read(key, value, modRevision);
+      return change.type === 'put' ? [{ service: change.service, revision: change.revision }] : [];
+    });
   }
 
   #read(key: string, value: string, revision: bigint): ServiceChange {
@@ -139,31 +154,16 @@ export class ClusterServices {
     /** Ends the loop. */
     signal: AbortSignal;
   }): AsyncGenerator<ServiceChange> {
-    let known = new Map<string, bigint>();
-    for (;;) {
-      const { changes, revision } = await this.read(signal);
-      const now = new Map(changes.map(change => [change.name, change.revision]));
-      for (const name of known.keys()) if (!now.has(name)) yield { type: 'delete', name, revision };
-      for (const change of changes) if (known.get(change.name) !== change.revision) yield change;
-      known = now;
-      try {
-        for await (const { events, revision: at } of this.#etcd.watch(this.#prefix, revision + 1n, signal)) {
-          for (const event of events) {
-            if (event.type === 'delete') {
-              const name = event.key.slice(this.#prefix.length);
-              known.delete(name);
-              yield { type: 'delete', name, revision: at };
-            } else {
-              const change = this.#read(event.entry.key, event.entry.value, event.entry.modRevision);
-              known.set(change.name, change.revision);
-              yield change;
-            }
-          }
-        }
-      } catch (error) {
-        if (signal.aborted) return;
-        if (!(error instanceof Compacted)) throw error;
-      }
+    let hasBegun = false;
+    const groups = follow(this.#etcd, this.#prefix, signal, error => {
+      if (!hasBegun) throw error;
+    });
+    for await (const changes of groups) {
+      hasBegun = true;
+      for (const { key, entry, revision } of changes)
+        yield entry === undefined
+          ? { type: 'delete', name: key.slice(this.#prefix.length), revision }
+          : this.#read(key, entry.value, entry.modRevision);
     }
   }
 
