@@ -13,6 +13,8 @@ import {
   canonicalAddress,
   checkHostName,
   localServer,
+  portToCheck,
+  withoutCluster,
 } from './declaration.ts';
 import { Etcd, isRefusal } from './etcd.ts';
 import { checkEtcd, type EtcdOptions } from './etcd-options.ts';

@@ -17,8 +17,6 @@ const MOST_LINE_BYTES = 4 * 1024 * 1024;
 const PAGE = 500;
 /** Keys of one range: those of 10,000 hosts and as many services are fewer. */
 const MOST_KEYS = 100_000;
-/** etcd's own limit is above: no name here is that long. */
-const MOST_KEY_BYTES = 512;
 const WATCH_PAUSES_MS = [100, 200, 400, 800, 1600, 2000];
 
 /** An error that etcd has answered with, or that the way to it had. */
@@ -131,7 +129,7 @@ export class Etcd {
       }
       revision ??= revisionOf(answer);
       const page = listOf(answer['kvs']).map(entryOf);
-      for (const entry of page) if (entry.key.length <= MOST_KEY_BYTES) entries.push(entry);
+      entries.push(...page);
       if (entries.length > MOST_KEYS) throw new EtcdError(`there are more than ${MOST_KEYS} keys below ${prefix}`);
       if (answer['more'] !== true || page.length === 0) return { entries, revision };
       from = `${page.at(-1)!.key}\0`;

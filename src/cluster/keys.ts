@@ -12,6 +12,8 @@ export interface KeyChange {
 }
 
 const RETRY_MS = 250;
+/** Names are at most 63 characters. Longer keys are somebody else's. */
+const MOST_KEY_LENGTH = 512;
 
 /**
  * Follows all keys with a prefix, over lost connections, restarts and compactions of etcd, until the signal aborts. First it tells all that there
@@ -29,7 +31,8 @@ export async function* follow(
   let newest = 0n;
   while (!signal.aborted) {
     try {
-      const { entries, revision } = await etcd.range(prefix, signal);
+      const { entries: all, revision } = await etcd.range(prefix, signal);
+      const entries = all.filter(({ key }) => key.length <= MOST_KEY_LENGTH);
       // A revision that is older than one that was seen: etcd was emptied, or restored from a copy.
       const isLost = revision < newest;
       if (isLost) for (const key of known.keys()) known.set(key, -1n);
@@ -49,8 +52,11 @@ export async function* follow(
       yield changes;
       for await (const { events, revision: at } of etcd.watch(prefix, revision + 1n, signal)) {
         if (at > newest) newest = at;
-        if (events.length === 0) continue;
-        yield events.map((event): KeyChange => {
+        const read = events.filter(
+          event => (event.type === 'put' ? event.entry.key : event.key).length <= MOST_KEY_LENGTH,
+        );
+        if (read.length === 0) continue;
+        yield read.map((event): KeyChange => {
           if (event.type === 'delete') {
             known.delete(event.key);
             return { key: event.key, entry: undefined, revision: at };

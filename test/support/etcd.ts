@@ -11,10 +11,24 @@ export class EtcdServer {
   readonly endpoint: string;
   readonly #folder = mkdtempSync(join(tmpdir(), 'netsteer-etcd-'));
   readonly #arguments: readonly string[];
+  readonly #answers: () => Promise<boolean>;
   #process: ChildProcess | undefined;
 
-  private constructor(clientPort: number, peerPort: number, more: readonly string[]) {
-    this.endpoint = `http://127.0.0.1:${clientPort}`;
+  private constructor(clientPort: number, peerPort: number, more: readonly string[], scheme: 'http' | 'https') {
+    this.endpoint = `${scheme}://127.0.0.1:${clientPort}`;
+    // One that asks for client certificates is asked for its health elsewhere.
+    const health =
+      scheme === 'http'
+        ? this.endpoint
+        : `http://127.0.0.1:${peerPort + 10_000 > 65_000 ? peerPort - 10_000 : peerPort + 10_000}`;
+    this.#answers = async () => {
+      try {
+        const response = await fetch(`${health}/health`);
+        return response.ok && ((await response.json()) as { health?: string }).health === 'true';
+      } catch {
+        return false;
+      }
+    };
     const peer = `http://127.0.0.1:${peerPort}`;
     this.#arguments = [
       '--name=one',
@@ -28,29 +42,35 @@ export class EtcdServer {
       '--election-timeout=200',
       '--unsafe-no-fsync',
       '--log-level=error',
+      ...(health === this.endpoint ? [] : [`--listen-metrics-urls=${health}`]),
       ...more,
     ];
   }
 
   static async start(...more: readonly string[]): Promise<EtcdServer> {
-    const server = new EtcdServer(await freePort(), await freePort(), more);
+    const server = new EtcdServer(await freePort(), await freePort(), more, 'http');
     await server.run();
     return server;
+  }
+
+  /** One that speaks TLS, as `more` says. */
+  static async startSecure(...more: readonly string[]): Promise<EtcdServer> {
+    const server = new EtcdServer(await freePort(), await freePort(), more, 'https');
+    await server.run();
+    return server;
+  }
+
+  /** Starts it again without its data. */
+  async runEmptied(): Promise<void> {
+    await this.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+    await this.run();
   }
 
   /** Starts it, again with the same data. */
   async run(): Promise<void> {
     this.#process = spawn('etcd', this.#arguments, { stdio: 'ignore', env: { ...process.env, ETCDCTL_API: '3' } });
     await until(() => this.#answers());
-  }
-
-  async #answers(): Promise<boolean> {
-    try {
-      const response = await fetch(`${this.endpoint}/health`);
-      return response.ok && ((await response.json()) as { health?: string }).health === 'true';
-    } catch {
-      return false;
-    }
   }
 
   kill(signal: NodeJS.Signals = 'SIGKILL'): void {

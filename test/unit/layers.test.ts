@@ -56,7 +56,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   fleet: [...KERNEL, 'nftables', 'ipvs', 'container'],
   // Services over containers, and over hosts: they stand on the handles.
   balancer: [...KERNEL, 'ffi', 'nftables', 'ipvs', 'rtnetlink', 'container'],
-  cluster: ['errors', 'signal', 'codec', 'rtnetlink', 'container', 'balancer'],
+  cluster: ['errors', 'signal', 'codec', 'ipvs', 'rtnetlink', 'container', 'balancer'],
   cli: ['errors', 'ffi', 'netns', 'container'],
 
   // A kernel in memory, for tests. Its own code is below; only what users see of it is made of the APIs.
