@@ -8,7 +8,7 @@ const MOST_BYTES = 64 * 1024;
 const MOST_CONTAINERS = 10_000;
 
 /** Which host and container have an address, and the record as it is. */
-export interface Owner {
+interface Owner {
   readonly host: string;
   readonly container: string;
   readonly value: string;
@@ -16,7 +16,7 @@ export interface Owner {
 }
 
 /** What the records of other hosts tell. */
-export interface RecordEvents {
+interface RecordEvents {
   hostUp(name: string): void;
   problem(service: string, error: Error): void;
   /** The holder of an address is another, or nobody. */
