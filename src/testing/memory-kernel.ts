@@ -17,6 +17,7 @@ import { hasModule, type MachineState } from './machine/state.ts';
 import { MemoryContainer, type MemoryContainerOptions } from './memory-container.ts';
 import { netfilter } from './netfilter.ts';
 import { expire as expireLogs } from './nflog/log.ts';
+import { expireAddresses } from './rtnetlink/addresses.ts';
 import { routing } from './rtnetlink/routing.ts';
 
 /** What a kernel in memory is made with. */
@@ -166,9 +167,11 @@ export class MemoryKernel {
     if (!Number.isSafeInteger(milliseconds) || milliseconds < 0)
       throw rangeError(['milliseconds'], 'an integer from 0', milliseconds);
     const { state } = this.#machine;
+    const before = state.now;
     state.now += BigInt(milliseconds);
     for (const namespace of state.namespaces.values()) {
       expireLogs(this.#machine, namespace);
+      expireAddresses(this.#machine, namespace, before);
       expireConnections(this.#machine, namespace);
       expireBalanced(namespace, Number(state.now));
     }

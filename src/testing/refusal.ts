@@ -34,6 +34,7 @@ export const EFBIG = -27;
 export const ENOSPC = -28;
 export const EMLINK = -31;
 export const ERANGE = -34;
+export const ELOOP = -40;
 export const ENODATA = -61;
 export const EPROTO = -71;
 export const EOVERFLOW = -75;
@@ -44,9 +45,11 @@ export const EPROTONOSUPPORT = -93;
 export const EOPNOTSUPP = -95;
 export const EAFNOSUPPORT = -97;
 export const EADDRNOTAVAIL = -99;
+export const ENETDOWN = -100;
 export const ENETUNREACH = -101;
 export const ENOBUFS = -105;
 export const ESHUTDOWN = -108;
+export const EHOSTUNREACH = -113;
 /** The kernel's own, which has no name among those of POSIX. */
 export const ENOTSUPP = -524;
 
