@@ -45,12 +45,9 @@ function read(call: Call, isNew: boolean): Read {
   const width = family === AF_INET ? 4 : 16;
   const prefix = header.getUint8(1);
   if (prefix > width * 8) refuse(EINVAL);
-  for (const [type, what] of [
-    [Rt.RTA_MULTIPATH, 'routes of several ways'],
-    [Rt.RTA_NH_ID, 'nexthop objects'],
-    [Rt.RTA_VIA, 'gateways of the other IP version'],
-  ] as const)
-    if (attributes.has(type)) call.machine.notModelled(what);
+  if (attributes.has(Rt.RTA_MULTIPATH)) call.machine.notModelled('routes of several ways');
+  if (attributes.has(Rt.RTA_NH_ID)) call.machine.notModelled('nexthop objects');
+  if (attributes.has(Rt.RTA_VIA)) call.machine.notModelled('gateways of the other IP version');
   const to = new Uint8Array(width);
   to.set(attributes.get(Rt.RTA_DST)?.bytes.subarray(0, width) ?? []);
   const isHostFree = hasNoHostBits(to, prefix);
