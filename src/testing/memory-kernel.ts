@@ -12,13 +12,22 @@ import { ipvsOptions } from './ipvs/sockopt.ts';
 import { MemoryAccess } from './machine/access.ts';
 import { MemoryCalls } from './machine/calls.ts';
 import type { Fault } from './machine/faults.ts';
-import { Machine } from './machine/machine.ts';
+import { type Family, Machine } from './machine/machine.ts';
 import { hasModule, type MachineState } from './machine/state.ts';
 import { MemoryContainer, type MemoryContainerOptions } from './memory-container.ts';
 import { netfilter } from './netfilter.ts';
 import { expire as expireLogs } from './nflog/log.ts';
 import { expireAddresses } from './rtnetlink/addresses.ts';
 import { routing } from './rtnetlink/routing.ts';
+
+/** rtnetlink. Masqueraded connections end with their device or its address (masq_device_event). */
+const devices: Family = {
+  ...routing,
+  answer(machine, socket, request) {
+    routing.answer(machine, socket, request);
+    expireConnections(machine, machine.namespace(socket.namespace));
+  },
+};
 
 /** What a kernel in memory is made with. */
 export interface MemoryKernelOptions {
@@ -91,7 +100,7 @@ export class MemoryKernel {
       throw typeError(['modules'], 'a list of names of modules', modules);
     if (clock !== 'manual') throw rangeError(['clock'], "'manual'", clock);
     return new MemoryKernel(
-      new Machine({ version, modules: modules && new Set(modules) }, [netfilter, generic, routing], [ipvsOptions]),
+      new Machine({ version, modules: modules && new Set(modules) }, [netfilter, generic, devices], [ipvsOptions]),
     );
   }
 

@@ -1,4 +1,6 @@
 import { Conntrack, type ConntrackItem } from 'netsteer/conntrack';
+import { Iptables } from 'netsteer/iptables';
+import { Links } from 'netsteer/rtnetlink';
 import { MemoryKernel, tcp, udp } from 'netsteer/testing';
 import { expect, test } from 'vitest';
 import { until } from '../support/wait.ts';
@@ -75,4 +77,85 @@ test('a monitor is told of the connections of packets', async () => {
   ]);
   await monitor.close();
   await done;
+});
+
+test('a masqueraded connection ends with the address behind which it is, and a later packet begins another one', async () => {
+  const { container, ct } = await router();
+  await using _ = ct;
+  await container.nftables.apply(
+    'table ip n { chain c { type nat hook postrouting priority srcnat; oifname "eth1" masquerade; }; }',
+  );
+  const { packet } = container.receive(query, { on: 'eth0' });
+  expect(packet.from).toBe('10.2.0.1:4000');
+  expect(await ct.list()).toMatchObject([{ reply: { destination: '10.2.0.1' } }]);
+  await using links = Links.open({ netns: container.netns });
+  await links.removeAddress('eth1', '10.2.0.1/24');
+  await links.addAddress('eth1', '10.2.0.3/24');
+  expect(await ct.list()).toEqual([]);
+  expect(container.receive(query, { on: 'eth0' }).packet.from).toBe('10.2.0.3:4000');
+  await links.set('eth1', { up: false });
+  expect(await ct.count()).toBe(0);
+});
+
+test('a packet that was expected is related to the connection that announced it, and fulfils its expectation', async () => {
+  const { container, ct } = await router();
+  await using _ = ct;
+  await container.nftables.apply(`table ip t { chain c { ct state related counter accept; }; }`);
+  const ends = { source: '10.1.0.9', sourcePort: 4000, destination: '10.2.0.9', destinationPort: 21 };
+  const master = { protocol: 'tcp', ...ends } as const;
+  await ct.create({
+    protocol: 'tcp',
+    timeoutSeconds: 60,
+    original: ends,
+    helper: 'ftp',
+    tcp: { state: 'established' },
+  });
+  const tuple = {
+    protocol: 'tcp',
+    source: '10.2.0.9',
+    sourcePort: 0,
+    destination: '10.1.0.9',
+    destinationPort: 5000,
+  } as const;
+  await ct.createExpectation({ master, tuple });
+  expect(await ct.expectations()).toHaveLength(1);
+  const { steps } = container.receive(tcp({ from: '10.2.0.9:20', to: '10.1.0.9:5000' }), { on: 'eth1' });
+  expect(steps.map(each => each.verdict)).toContain('accept');
+  expect(await ct.expectations()).toEqual([]);
+  const flows = await ct.list();
+  expect(flows.find(({ original }) => original.destinationPort === 5000)?.status).toContain('expected');
+});
+
+test('rules of iptables alone switch connection tracking on, and translate', async () => {
+  const kernel = MemoryKernel.create({ release: '6.18' });
+  const container = kernel.container('docker', {
+    links: [
+      { name: 'eth0', addresses: ['10.1.0.1/24'] },
+      { name: 'eth1', addresses: ['10.2.0.1/24'] },
+    ],
+  });
+  container.netns.sysctl.set('net.ipv4.ip_forward', '1');
+  await using tables = Iptables.open({ netns: container.netns, family: 'ipv4' });
+  await tables.restore(`*nat
+-A PREROUTING -i eth0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.2.0.9:8080
+-A POSTROUTING -o eth1 -j MASQUERADE
+COMMIT
+*filter
+:FORWARD DROP [0:0]
+-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT
+-A FORWARD -m conntrack --ctorigdst 10.1.0.1 --ctorigdstport 80 -j ACCEPT
+COMMIT
+`);
+  const syn = container.receive(tcp({ from: '10.1.0.9:4000', to: '10.1.0.1:80' }), { on: 'eth0' });
+  expect(syn).toMatchObject({
+    verdict: 'forward',
+    device: 'eth1',
+    packet: { from: '10.2.0.1:4000', to: '10.2.0.9:8080' },
+  });
+  const answer = tcp({ from: '10.2.0.9:8080', to: '10.2.0.1:4000', flags: ['syn', 'ack'] });
+  expect(container.receive(answer, { on: 'eth1' })).toMatchObject({
+    verdict: 'forward',
+    packet: { from: '10.1.0.1:80', to: '10.1.0.9:4000' },
+  });
+  expect(container.receive(tcp({ from: '10.1.0.9:4000', to: '10.2.0.9:22' }), { on: 'eth0' }).verdict).toBe('drop');
 });

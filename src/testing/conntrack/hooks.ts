@@ -126,10 +126,19 @@ function hasRule({ nfTables }: Namespace, family: number, names: ReadonlySet<str
   for (const table of nfTables.tables) {
     if (table.family !== family && table.family !== 1) continue;
     for (const { rules } of table.chains)
-      for (const { expressions } of rules) if (expressions.some(({ name }) => names.has(name))) return true;
+      for (const { expressions } of rules)
+        if (expressions.some(({ name, values }) => names.has(name) || names.has(`xt ${String(values.extension)}`)))
+          return true;
   }
   return false;
 }
-const TRACKING = new Set(['ct', 'nat', 'masq', 'redir', 'connlimit', 'synproxy']);
+/** Expressions, and matches and targets of xtables. */
+const TRACKING = new Set([
+  ...['ct', 'nat', 'masq', 'redir', 'connlimit', 'synproxy'],
+  ...['connbytes', 'connlabel', 'connlimit', 'connmark', 'conntrack', 'helper', 'state'].map(name => `xt ${name}`),
+  ...['CONNMARK', 'CT', 'DNAT', 'MASQUERADE', 'NETMAP', 'NOTRACK', 'REDIRECT', 'SNAT', 'SYNPROXY'].map(
+    name => `xt ${name}`,
+  ),
+]);
 /** These only want whole packets. */
 const GATHERING = new Set([...TRACKING, 'tproxy', 'socket']);

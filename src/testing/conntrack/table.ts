@@ -7,7 +7,7 @@ import type { Kernel } from './kernel.ts';
 import { type Author, EVENT, tell } from './messages.ts';
 import { settingOf } from './settings.ts';
 import { type Connection, newTcpTracker, type Tuple, type Zone } from './state.ts';
-import { tupleKey } from './tuples.ts';
+import { isSameAddress, tupleKey } from './tuples.ts';
 
 /* The table of connections: what comes in, and what goes out. */
 
@@ -101,11 +101,19 @@ export function remove(kernel: Kernel, namespace: Namespace, connection: Connect
     }
 }
 
-/** Takes entries out whose time is over. */
+/** Whether the time of a connection is over, or the device or the address behind which it is masqueraded is gone (masq_device_event). */
+export function isOver(kernel: Kernel, { links }: Namespace, { expires, masquerade, reply }: Connection): boolean {
+  if (expires <= kernel.now) return true;
+  if (masquerade === undefined) return false;
+  const device = links.find(({ index }) => index === masquerade);
+  return !device?.up || !device.addresses.some(({ bytes }) => isSameAddress(bytes, reply.destination));
+}
+
+/** Takes entries out that are over. */
 export function expire(kernel: Kernel, namespace: Namespace): void {
   const { conntrack } = namespace;
   for (const connection of conntrack.connections)
-    if (connection.expires <= kernel.now) remove(kernel, namespace, connection);
+    if (isOver(kernel, namespace, connection)) remove(kernel, namespace, connection);
   for (const expectation of [...conntrack.expectations])
     if (expectation.expires <= kernel.now) {
       forget(namespace, expectation);

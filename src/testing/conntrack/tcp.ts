@@ -133,10 +133,13 @@ export function trackTcp(kernel: Kernel, namespace: Namespace, connection: Conne
     const isOpen = direction === 1 && kind === ONLY_ACK && (tcp.lastFlags & FLAG.simultaneous) !== 0;
     if (isOpen) after = ESTABLISHED;
   } else if (next === CLOSE && kind === RESET) {
-    const reset = judgeReset(namespace, connection, direction, segment);
-    if (reset === 'invalid') return 'invalid';
-    if (reset === 'kept') after = before;
-    isChecked = !answersLetThrough(connection, direction, segment, before);
+    if (isEnding(before)) isChecked = false;
+    else {
+      const reset = judgeReset(namespace, connection, direction, segment);
+      if (reset === 'invalid') return 'invalid';
+      if (reset === 'kept') after = before;
+      isChecked = !answersLetThrough(connection, direction, segment, before);
+    }
   }
   if (isChecked) {
     const isLiberal = settingOf(namespace, 'tcp_be_liberal') === 1;
@@ -214,6 +217,9 @@ function noteIgnored({ tcp }: Connection, direction: number, kind: number, segme
   }
   if (tcp.state === SYN_SENT && kind === ONLY_ACK && direction === 1) tcp.lastAck = segment.ack;
 }
+
+/** Whether a connection is about to end: its ports may be in use again, so nothing is expected of a reset (tcp_can_early_drop). */
+const isEnding = (state: number): boolean => state >= FIN_WAIT && state <= CLOSE;
 
 /** Whether a reset can be meant: 'kept' is one that only an answer can confirm. */
 function judgeReset(

@@ -8,7 +8,7 @@ import { EVENT, tell } from './messages.ts';
 import { count, refresh, type Seen } from './refresh.ts';
 import { settingOf, timeoutOf } from './settings.ts';
 import { BOTH_DIRECTIONS, type Connection, NO_ZONE, type Tracked, type Tuple, type Zone } from './state.ts';
-import { insert, makeRoom, newConnection, remove } from './table.ts';
+import { insert, isOver, makeRoom, newConnection, remove } from './table.ts';
 import { areValid, type Effect, trackTcp } from './tcp.ts';
 import {
   DCCP,
@@ -102,7 +102,7 @@ function findLive(
   zone: Zone,
 ): { connection: Connection; direction: 0 | 1 } | undefined {
   const found = findTuple(namespace.conntrack, family, protocol, tuple, zone);
-  if (found === undefined || found.connection.expires > kernel.now) return found;
+  if (found === undefined || !isOver(kernel, namespace, found.connection)) return found;
   remove(kernel, namespace, found.connection);
   return undefined;
 }

@@ -29,7 +29,8 @@ function isSound(packet: Packet, protocol: number, transport: number, knowsDccp 
   if (protocol === UDP && length >= 8 && u16(bytes, transport + 6) === 0) return true;
   const hasPseudoHeader = packet.protocol !== ETH_P_IP || protocol === TCP || protocol === UDP;
   const begun = hasPseudoHeader ? pseudoSum(packet, protocol, length) : 0;
-  return checksum(bytes, transport, bytes.length, begun) === 0;
+  // The kernel adds the header of IPv4 up, too.
+  return checksum(bytes, packet.protocol === ETH_P_IP ? 0 : transport, bytes.length, begun) === 0;
 }
 
 /** A multicast or broadcast address, or none: nobody to answer. */

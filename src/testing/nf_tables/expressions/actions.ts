@@ -237,8 +237,9 @@ const synproxy: ExpressionType = {
   allows: (_, { hook }) => [INPUT, FORWARD].includes(hook),
   run(_, { packet: { bytes, transport, transportProtocol }, engine }) {
     if (transportProtocol !== TCP || transport === undefined) return 'break';
-    const flags = bytes[transport + 13];
-    if (flags === undefined) return { code: NF_DROP };
+    const flags = bytes[transport + 13]!;
+    const options = (bytes[transport + 12]! >> 4) * 4;
+    if (transport + 20 > bytes.length || options < 20 || transport + options > bytes.length) return { code: NF_DROP };
     return (flags & SYN_OR_ACK) === 0 ? undefined : engine.notModelled('synproxy: the cookies of its answers');
   },
 };

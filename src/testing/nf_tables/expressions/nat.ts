@@ -4,7 +4,7 @@ import { AF_INET, AF_INET6 } from '../../../linux/socket.ts';
 import { type Manip, type Range, setUp } from '../../conntrack/nat.ts';
 import { destinationOf, sourceOf } from '../../packets/packet.ts';
 import { EAFNOSUPPORT, EINVAL, EOPNOTSUPP, refuse } from '../../refusal.ts';
-import { isInside } from '../../routes.ts';
+import { ownAddress } from '../../routes.ts';
 import type { Attributes } from '../../wire/attributes.ts';
 import { neededU32, type RuleContext, source } from '../context.ts';
 import type { Expression } from '../state.ts';
@@ -23,15 +23,9 @@ const RANGE_ALL = 0x7f;
 const ADDRESS_LENGTH: Record<number, number> = { [AF_INET]: 4, [AF_INET6]: 16 };
 
 /** Sets the translation of the packet's connection up (nft_nat_eval and its like). The rule and its chain end with it. */
-function translated(
-  { packet, namespace, view, registers }: Run,
-  { values }: Expression,
-  manip: Manip,
-  own?: Uint8Array | 'none',
-): Outcome {
+function translated(run: Run, { values }: Expression, manip: Manip, own?: Uint8Array | 'none'): Outcome {
   if (own === 'none') return { code: NF_DROP };
-  const { tracked } = packet;
-  if (tracked === undefined) return { code: NF_ACCEPT };
+  const { packet, view, registers } = run;
   const port = (field: string): number | undefined => {
     const word = values[field] as number | undefined;
     return word === undefined ? undefined : view.getUint16(word * 4);
@@ -47,12 +41,17 @@ function translated(
     portMin: port('portMin'),
     portMax: port('portMax'),
   };
-  setUp(namespace, tracked.connection, range, manip);
+  return translateTo(run, range, manip);
+}
+
+/** Sets a translation up; the chain ends with it. */
+export function translateTo({ packet: { tracked }, namespace }: Run, range: Range, manip: Manip): Outcome {
+  if (tracked !== undefined) setUp(namespace, tracked.connection, range, manip);
   return { code: NF_ACCEPT };
 }
 
 /** Local packets go to the loopback address, others to the first address of their device (nf_nat_redirect). */
-function redirected({ packet, point }: Run): Uint8Array | 'none' {
+export function redirected({ packet, point }: Run): Uint8Array | 'none' {
   const { length } = sourceOf(packet);
   if (point.hook === OUTPUT) {
     const loopback = new Uint8Array(length);
@@ -64,10 +63,12 @@ function redirected({ packet, point }: Run): Uint8Array | 'none' {
 }
 
 /** The address of the device by which the packet leaves, in the network of its destination if there is one. */
-function masqueraded({ packet }: Run): Uint8Array | 'none' {
-  const destination = destinationOf(packet);
-  const own = packet.outDevice?.addresses.filter(({ bytes }) => bytes.length === destination.length) ?? [];
-  return (own.find(({ bytes, prefix }) => isInside(destination, bytes, prefix)) ?? own[0])?.bytes ?? 'none';
+export function masqueraded({ packet: { outDevice, tracked }, packet }: Run): Uint8Array | 'none' {
+  const own = ownAddress(outDevice?.addresses ?? [], destinationOf(packet));
+  if (own === undefined) return 'none';
+  // The translation ends with its device.
+  if (tracked !== undefined) tracked.connection.masquerade = outDevice!.index;
+  return own;
 }
 
 /** Two registers: where the second is absent, it is the first. */

@@ -1,19 +1,13 @@
 import { ETH_P_IP } from '../../../linux/if_ether.ts';
-import { destinationOf, type Packet, sourceOf, u16 } from '../../packets/packet.ts';
-import { RTN, typeOfAddress } from '../../routes.ts';
-import { compare, type Run } from './type.ts';
+import { type Packet, u16 } from '../../packets/packet.ts';
+import { compare } from './type.ts';
+import { XT_ADDRESS_MATCHES } from './xt-addresses.ts';
+import { XT_CONNECTION_MATCHES } from './xt-connections.ts';
+import { bytesAt, headerOf, isIn, isMarked, type XtMatch } from './xt-info.ts';
 
 /*
- * Matches of xtables, by their names and revisions: their C structures are read as they are (include/uapi/linux/netfilter/xt_*.h). 'drop' is
- * what the kernel calls hotdrop: the header that a match needs is not there.
+ * Matches of xtables, by their names and revisions: their C structures are read as they are (include/uapi/linux/netfilter/xt_*.h).
  */
-
-export type MatchOutcome = boolean | 'drop';
-export type XtMatch = (info: DataView, run: Run) => MatchOutcome;
-
-const bytesAt = (info: DataView, at: number, length: number): Uint8Array =>
-  new Uint8Array(info.buffer, info.byteOffset + at, length);
-const isIn = (value: number, low: number, high: number): boolean => value >= low && value <= high;
 
 /** Two ranges of ports at the beginning of a structure, and the bits that turn them round. */
 function hasPorts(info: DataView, { bytes }: Packet, transport: number, inverted: number): boolean {
@@ -22,19 +16,30 @@ function hasPorts(info: DataView, { bytes }: Packet, transport: number, inverted
   return matches(0, u16(bytes, transport), 1) && matches(4, u16(bytes, transport + 2), 2);
 }
 
-/** The transport header of a packet that is no later fragment; 'drop' where it is cut off. */
-function headerOf({ bytes, transport, fragmentOffset }: Packet, length: number): number | undefined | 'drop' {
-  if (fragmentOffset > 0 || transport === undefined) return undefined;
-  return transport + length > bytes.length ? 'drop' : transport;
+/** The options of TCP; undefined where the header is cut off. */
+export function optionsOf({ bytes }: Packet, at: number): Uint8Array | undefined {
+  const length = (bytes[at + 12]! >> 4) * 4;
+  return length < 20 || at + length > bytes.length ? undefined : bytes.subarray(at + 20, at + length);
 }
 
-const tcp: XtMatch = (info, { engine, packet }) => {
+function hasOption(options: Uint8Array, wanted: number): boolean {
+  for (let at = 0; at < options.length; ) {
+    if (options[at] === wanted) return true;
+    at += options[at]! < 2 ? 1 : options[at + 1] || 1;
+  }
+  return false;
+}
+
+const tcp: XtMatch = (info, { packet }) => {
   const at = headerOf(packet, 20);
   if (typeof at !== 'number') return at ?? false;
-  if (info.getUint8(8) !== 0) return engine.notModelled('the match tcp of xtables, where it asks for an option');
   const inverted = info.getUint8(11);
   const flags = (packet.bytes[at + 13]! & info.getUint8(9)) === info.getUint8(10);
-  return hasPorts(info, packet, at, inverted) && flags !== ((inverted & 4) !== 0);
+  if (!hasPorts(info, packet, at, inverted) || flags === ((inverted & 4) !== 0)) return false;
+  const wanted = info.getUint8(8);
+  if (wanted === 0) return true;
+  const options = optionsOf(packet, at);
+  return options === undefined ? 'drop' : hasOption(options, wanted) !== ((inverted & 8) !== 0);
 };
 
 const udp: XtMatch = (info, { packet }) => {
@@ -72,53 +77,7 @@ const multiport: XtMatch = (info, { packet }) => {
   return matches !== (info.getUint8(47) !== 0);
 };
 
-const marked = (value: number, info: DataView): boolean =>
-  (value & info.getUint32(4, true)) >>> 0 === info.getUint32(0, true);
-const mark: XtMatch = (info, { packet }) => marked(packet.mark, info) !== (info.getUint8(8) !== 0);
-const connmark: XtMatch = (info, { packet: { tracked } }) =>
-  tracked !== undefined && marked(tracked.connection.mark, info) !== (info.getUint8(8) !== 0);
-
-const STATES = { new: 8, established: 2, related: 4 } as const;
-const INVALID = 1;
-const state: XtMatch = (info, { packet: { tracked, untracked } }) => {
-  const bit = tracked === undefined ? (untracked ? 64 : INVALID) : STATES[tracked.state];
-  return (info.getUint32(0, true) & bit) !== 0;
-};
-
-/** XT_CONNTRACK_STATE: the only question that is modelled. */
-const ASKS_STATE = 1;
-const SOURCE_TRANSLATED = 0x10;
-const conntrack: XtMatch = (info, { engine, packet: { tracked, untracked } }) => {
-  const asks = info.getUint16(146, true);
-  if ((asks & ~ASKS_STATE) !== 0) return engine.notModelled('the match conntrack of xtables, but for its states');
-  let bits: number = tracked === undefined ? (untracked ? 256 : INVALID) : STATES[tracked.state];
-  // IPS_SRC_NAT and IPS_DST_NAT are the bits 4 and 5, XT_CONNTRACK_STATE_SNAT and DNAT 6 and 7.
-  if (tracked !== undefined) bits |= (tracked.connection.status & (3 * SOURCE_TRANSLATED)) << 2;
-  return ((info.getUint16(150, true) & bits) !== 0) !== ((info.getUint16(148, true) & ASKS_STATE) !== 0);
-};
-
-const addrtype: XtMatch = (info, { engine, namespace, packet }) => {
-  const flags = info.getUint32(4, true);
-  if ((flags & 12) !== 0) return engine.notModelled('the match addrtype of xtables, where it is limited to a device');
-  const matches = (at: number, address: Uint8Array, bit: number) => {
-    const wanted = info.getUint16(at, true);
-    return wanted === 0 || ((wanted >> RTN[typeOfAddress(namespace, address)]) & 1) !== Number((flags & bit) !== 0);
-  };
-  return matches(0, sourceOf(packet), 1) && matches(2, destinationOf(packet), 2);
-};
-
-const iprange: XtMatch = (info, { packet }) => {
-  const flags = info.getUint8(64);
-  const matches = (at: number, address: Uint8Array, bit: number, inverted: number) => {
-    if ((flags & bit) === 0) return true;
-    const { length } = address;
-    const inside =
-      compare(address, bytesAt(info, at, length)) >= 0 && compare(address, bytesAt(info, at + 16, length)) <= 0;
-    return inside !== ((flags & inverted) !== 0);
-  };
-  return matches(0, sourceOf(packet), 1, 16) && matches(32, destinationOf(packet), 2, 32);
-};
-
+const mark: XtMatch = (info, { packet }) => isMarked(packet.mark, info) !== (info.getUint8(8) !== 0);
 const length: XtMatch = (info, { packet: { bytes } }) =>
   isIn(bytes.length, info.getUint16(0, true), info.getUint16(2, true)) !== (info.getUint8(4) !== 0);
 
@@ -145,24 +104,82 @@ const dscp: XtMatch = (info, { packet }) => (serviceOf(packet) >> 2 === info.get
 const tos: XtMatch = (info, { packet }) =>
   ((serviceOf(packet) & info.getUint8(0)) === info.getUint8(1)) !== (info.getUint8(2) !== 0);
 
+const tcpmss: XtMatch = (info, { packet }) => {
+  const at = headerOf(packet, 20);
+  if (typeof at !== 'number') return at ?? 'drop';
+  const options = optionsOf(packet, at);
+  if (options === undefined) return 'drop';
+  for (let i = 0; i < options.length; ) {
+    const isMss = options[i] === MSS && options.length - i >= MSS_LENGTH && options[i + 1] === MSS_LENGTH;
+    if (isMss)
+      return isIn(u16(options, i + 2), info.getUint16(0, true), info.getUint16(2, true)) !== !!info.getUint8(4);
+    i += options[i]! < 2 ? 1 : options[i + 1] || 1;
+  }
+  return info.getUint8(4) !== 0;
+};
+export const MSS = 2;
+export const MSS_LENGTH = 4;
+
+/** Only local packets have an owner. */
+const owner: XtMatch = (info, { packet: { user, group } }) => {
+  const [wanted, inverted] = [info.getUint8(16), info.getUint8(17)];
+  if (user === undefined || group === undefined) return (wanted ^ inverted) === 0;
+  const [USER, GROUP, SOCKET] = [1, 2, 4];
+  if ((wanted & inverted & SOCKET) !== 0) return false;
+  const matches = (bit: number, value: number, at: number) =>
+    (wanted & bit) === 0 ||
+    isIn(value, info.getUint32(at, true), info.getUint32(at + 4, true)) !== ((inverted & bit) !== 0);
+  return matches(USER, user, 0) && matches(GROUP, group, 8);
+};
+
+const devgroup: XtMatch = (info, { packet: { inDevice, outDevice } }) => {
+  const flags = info.getUint32(0, true);
+  const matches = (bit: number, group: number, at: number) =>
+    (flags & bit) === 0 ||
+    (((info.getUint32(at, true) ^ group) & info.getUint32(at + 4, true)) === 0) !== ((flags & (bit * 2)) !== 0);
+  return matches(1, inDevice?.group ?? 0, 4) && matches(4, outDevice?.group ?? 0, 12);
+};
+
+/** Every n-th packet; those by chance are as many as in the kernel, and not the same. */
+const statistic: XtMatch = (info, _, state) => {
+  const isInverted = (info.getUint16(2, true) & 1) !== 0;
+  if (info.getUint16(0, true) === 0)
+    return Math.floor(Math.random() * 0x8000_0000) < info.getUint32(4, true) !== isInverted;
+  const [every, first] = [info.getUint32(4, true), info.getUint32(12, true)];
+  const count = state.count ?? BigInt(first);
+  const isLast = count === BigInt(every);
+  state.count = isLast ? 0n : count + 1n;
+  return isLast !== isInverted;
+};
+
+const quota: XtMatch = (info, { packet: { bytes } }, state) => {
+  const isInverted = (info.getUint32(0, true) & 1) !== 0;
+  const left = state.left ?? info.getBigUint64(8, true);
+  const isWithin = left >= BigInt(bytes.length);
+  state.left = isWithin ? left - BigInt(bytes.length) : 0n;
+  return isWithin !== isInverted;
+};
+
 /** By name and revision. */
 export const XT_MATCHES: Readonly<Record<string, XtMatch>> = {
-  'addrtype 1': addrtype,
+  ...XT_ADDRESS_MATCHES,
+  ...XT_CONNECTION_MATCHES,
   'comment 0': () => true,
-  'connmark 1': connmark,
-  'conntrack 3': conntrack,
+  'devgroup 0': devgroup,
   'dscp 0': dscp,
   'hl 0': hops(7),
   'icmp 0': icmp(0xff),
   'icmp6 0': icmp(undefined),
-  'iprange 1': iprange,
   'length 0': length,
   'mac 0': mac,
   'mark 1': mark,
   'multiport 1': multiport,
+  'owner 1': owner,
   'pkttype 0': pkttype,
-  'state 0': state,
+  'quota 0': quota,
+  'statistic 0': statistic,
   'tcp 0': tcp,
+  'tcpmss 0': tcpmss,
   'tos 1': tos,
   'ttl 0': hops(8),
   'udp 0': udp,
