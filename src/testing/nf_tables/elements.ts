@@ -9,7 +9,7 @@ import { DATA_VERDICT } from './expressions/lookups.ts';
 import { cloned, readStateful } from './expressions/stateful.ts';
 import { compare } from './expressions/type.ts';
 import { ELEMENT } from './policies.ts';
-import { parsedInside } from './policy.ts';
+import { parsedInside, silently } from './policy.ts';
 import { pointingAt } from './rules.ts';
 import {
   backendOf,
@@ -29,6 +29,8 @@ import { tableOf } from './tables.ts';
 const MAX_LENGTH = 64;
 const MAX_EXPRESSIONS = 2;
 const UPDATES = [6, 12] as const;
+/** Linux 6.1 does not point at a set that it does not find. */
+const POINTED = [6, 3] as const;
 /** Starts and ends that are there already have to belong together (6.18, by its stable updates). */
 const PAIRED = [6, 18] as const;
 
@@ -55,7 +57,8 @@ export function newElements(work: Work, tell: Tell): void {
   const list = attributes.nested(Nft.NFTA_SET_ELEM_LIST_ELEMENTS);
   if (list === undefined) throw new Refusal(EINVAL);
   const table = tableOf(work, Nft.NFTA_SET_ELEM_LIST_TABLE);
-  const set = setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, Nft.NFTA_SET_ELEM_LIST_SET_ID);
+  const find = () => setOfMessage(work, table, Nft.NFTA_SET_ELEM_LIST_SET, Nft.NFTA_SET_ELEM_LIST_SET_ID);
+  const set = isSince(work.engine.release, POINTED) ? find() : silently(find);
   if (set.users > 0 && (set.flags & (Nft.NFT_SET_CONSTANT | Nft.NFT_SET_ANONYMOUS)) !== 0) refuse(EBUSY);
   // What the batch would put back if it failed is left alone.
   if (!work.batch.kept.has(set)) collectByClock(set, work.engine.now);

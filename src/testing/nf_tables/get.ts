@@ -1,7 +1,7 @@
 import { NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTI } from '../../linux/netlink.ts';
 import * as Nft from '../../linux/nf_tables.ts';
 import { done, packed, type Request } from '../machine/netlink.ts';
-import { isSince, type Namespace } from '../machine/state.ts';
+import { isSince, type Namespace, type Release } from '../machine/state.ts';
 import { EAFNOSUPPORT, EINVAL, ENOENT, EOPNOTSUPP, Refusal, refuse } from '../refusal.ts';
 import { Attributes, type Writer } from '../wire/attributes.ts';
 import { chainOf, writeChain } from './chains.ts';
@@ -12,7 +12,7 @@ import { flowtableOf, writeFlowtable } from './flowtables.ts';
 import { nftMessage } from './message.ts';
 import { objectOf, resetObject, writeObject } from './objects.ts';
 import { ELEMENT } from './policies.ts';
-import { parsedInside } from './policy.ts';
+import { parsedInside, silently } from './policy.ts';
 import { pointingAt, writeRule } from './rules.ts';
 import { isExpired } from './set-lookup.ts';
 import { setOfMessage, writeSet } from './sets.ts';
@@ -251,8 +251,18 @@ function* apart(messages: Iterable<Uint8Array>, request: Request): Generator<Uin
   yield last === undefined ? done(request) : Buffer.concat([last, done(request)]);
 }
 
+/** Messages that came later. */
+const SINCE: Readonly<Record<number, readonly [number, number]>> = {
+  [Nft.NFT_MSG_GETRULE_RESET]: [6, 2],
+  [Nft.NFT_MSG_GETSETELEM_RESET]: [6, 5],
+};
+
 /** Whether messages of a kind ask. */
-export const isRead = (kind: number): boolean => kind === Nft.NFT_MSG_GETGEN || KINDS[kind] !== undefined;
+export function isRead(kind: number, release: Release): boolean {
+  const since = SINCE[kind];
+  if (since !== undefined && !isSince(release, since)) return false;
+  return kind === Nft.NFT_MSG_GETGEN || KINDS[kind] !== undefined;
+}
 
 /** One object by its name; of elements a message for each, up to the first that is missing. */
 export function* answerGet(kind: number, request: Request, namespace: Namespace, engine: Codec): Generator<Uint8Array> {
@@ -296,7 +306,9 @@ const SINGLE: Record<number, (work: Work) => Iterable<Entry>> = {
   [Nft.NFT_MSG_GETOBJ_RESET]: work => singleObject(work, true),
   [Nft.NFT_MSG_GETFLOWTABLE](work) {
     if (!work.attributes.has(Nft.NFTA_FLOWTABLE_NAME)) refuse(EINVAL);
-    const flowtable = flowtableOf(work, tableOf(work, Nft.NFTA_FLOWTABLE_TABLE, true), false);
+    // Linux 6.1 points nowhere.
+    const find = () => flowtableOf(work, tableOf(work, Nft.NFTA_FLOWTABLE_TABLE, true), false);
+    const flowtable = isSince(work.engine.release, NEW_ORDER) ? find() : silently(find);
     return one(work, writer => writeFlowtable(writer, flowtable));
   },
 };

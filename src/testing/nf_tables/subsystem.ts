@@ -43,7 +43,7 @@ export function answer(machine: Machine, socket: MemorySocket, request: Request)
   const namespace = machine.namespace(socket.namespace);
   const engine = engineOf(machine);
   const kind = kindOf(request);
-  if (!isRead(kind)) refuse(EINVAL);
+  if (!isRead(kind, machine.release)) refuse(EINVAL);
   const policy = policyOf(kind, machine.release);
   if (policy !== undefined) checkPolicy(attributesOf(request), policy);
   if ((request.flags & NLM_F_DUMP) === NLM_F_DUMP && kind !== Nft.NFT_MSG_GETGEN) {
