@@ -159,3 +159,26 @@ COMMIT
   });
   expect(container.receive(tcp({ from: '10.1.0.9:4000', to: '10.2.0.9:22' }), { on: 'eth0' }).verdict).toBe('drop');
 });
+
+test('a reset of a connection that is about to end is taken without a look at its window', async () => {
+  const { container, ct } = await router();
+  await using _ = ct;
+  const client = { from: '10.1.0.9:4000', to: '10.2.0.9:80' } as const;
+  const server = { from: '10.2.0.9:80', to: '10.1.0.9:4000' } as const;
+  const pass = (
+    side: 'eth0' | 'eth1',
+    sequence: number,
+    acknowledgement: number,
+    ...flags: ('syn' | 'ack' | 'fin' | 'rst')[]
+  ) =>
+    container.receive(tcp({ ...(side === 'eth0' ? client : server), flags, sequence, acknowledgement }), { on: side });
+  pass('eth0', 1, 0, 'syn');
+  pass('eth1', 1, 2, 'syn', 'ack');
+  pass('eth0', 2, 2, 'ack');
+  pass('eth0', 2, 2, 'fin', 'ack');
+  pass('eth1', 2, 3, 'fin', 'ack');
+  expect(await ct.list()).toMatchObject([{ tcp: { state: 'last-ack' } }]);
+  // Far out of the window, and nothing is expected of it.
+  pass('eth0', 900_000_000, 2, 'rst', 'ack');
+  expect(await ct.list()).toMatchObject([{ tcp: { state: 'close' } }]);
+});

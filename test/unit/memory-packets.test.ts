@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { Iptables } from '../../src/iptables/index.ts';
 import { formatRuleset, Nftables } from '../../src/nftables/index.ts';
 import { type MemoryContainer, MemoryKernel, simulate, tcp, udp } from '../../src/testing/index.ts';
 
@@ -57,6 +58,24 @@ test('a rule that rejects answers with an ICMP error or a reset', async () => {
   expect(query.answers).toMatchObject([{ packet: { protocol: 'icmpv6', from: 'fd00:1::2', to: 'fd00:1::1' } }]);
   // Port unreachable.
   expect(query.answers[0]!.packet.bytes.slice(80, 84)).toBe('0104');
+});
+
+test('a packet of nothing but its IPv4 header is rejected with an answer: its sum is right', async () => {
+  const host = router();
+  await host.nftables.apply(chain('ip', 'type filter hook forward priority 0', 'reject'));
+  const bytes = '45000014000000004059668c0a0100010a020002';
+  expect(host.receive({ bytes }, { on: 'eth0' }).answers).toMatchObject([{ packet: { protocol: 'icmp' } }]);
+});
+
+test('TCPMSS of iptables lowers the largest segment of a SYN to what the way lets through', async () => {
+  const host = router();
+  await using tables = Iptables.open({ netns: host.netns, family: 'ipv4' });
+  const rule = '-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu';
+  await tables.restore(`*mangle\n${rule}\nCOMMIT\n`);
+  const syn = Buffer.from(tcp({ from: '10.1.0.1:1000', to: '10.2.0.9:80', flags: 'syn' }).bytes, 'hex');
+  const { packet } = host.receive({ bytes: syn }, { on: 'eth0' });
+  // It had no such option: hosts without one take 536 bytes.
+  expect(packet.bytes.slice(2 * syn.length)).toBe('02040218');
 });
 
 test('chains at a device see frames with all that is in them, and send them elsewhere', async () => {
