@@ -53,6 +53,11 @@ export class OtherProcess {
     }
   }
 
+  /** Sends a signal, and does not wait. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
   /** Asks it to end, and resolves to what it printed. Where it had ended by itself badly, that is an error. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<string> {
     if (this.#child.exitCode !== null && this.#child.exitCode !== 0)
