@@ -20,6 +20,7 @@ const FIXED: Readonly<Record<string, RegExp>> = {
 const WAITING = ['test/support/wait.ts', 'test/unit/no-sleeps.test.ts'];
 /** Programs that measure, and rest between two measurements: nothing fails when that takes longer. */
 const MEASURING = [
+  'bench/balancer.ts',
   'bench/conntrack.ts',
   'bench/dataplane.ts',
   'bench/harness.ts',
