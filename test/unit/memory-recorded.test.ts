@@ -29,6 +29,7 @@ afterAll(() => memory.close());
 describe('a kernel in memory', () => {
   test.runIf(corpusExists())('takes the batches of recordings, and has what the recorded kernel had', () => {
     const wrong: string[] = [];
+    let replayed = 0;
     for (const file of filesLike(/-(rules|rulesets)\.jsonl\.gz$/)) {
       // Rules about sets and objects with names need those that the recordings made before them.
       const cases = readLines<Recorded>(file).filter(
@@ -37,6 +38,7 @@ describe('a kernel in memory', () => {
       );
       let same = 0;
       for (const one of cases.filter((_, i) => i % EVERY === 0)) {
+        replayed++;
         const said = difference(one);
         const known = KNOWN[nameOf(one)];
         if (said === undefined) same++;
@@ -46,6 +48,7 @@ describe('a kernel in memory', () => {
       console.log(`${file}: ${same} the same of ${Math.ceil(cases.length / EVERY)}`);
     }
     expect(wrong).toEqual([]);
+    expect(replayed).toBeGreaterThan(6000 / EVERY);
   });
 });
 
