@@ -147,6 +147,7 @@ export class Nftables extends syncAndAsync(NftablesOperations) {
     const source = {
       ruleset: (filter: ListFilter) => this.ruleset({ ...filter, elements: true }),
       order: async (chain: ListFilter & { chain: string }) => (await this.rules(chain)).map(({ handle }) => handle),
+      generation: () => this.generation(),
     };
     return openWatcher(
       this.#exchange,

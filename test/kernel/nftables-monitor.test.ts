@@ -116,6 +116,21 @@ kernelSuite('a monitor', () => {
     );
   });
 
+  it('does not take the order of a later state for that of a transaction, when a rule has gone meanwhile', async () => {
+    await nft.commit(new Transaction().add({ table: TABLE }).add({ chain: { ...IN_TABLE, name: 'c' } }));
+    for (const number of [1, 2, 6])
+      await nft.commit(new Transaction().add({ rule: { ...CHAIN, expressions: mark(number) } }));
+    const follower = new Follower();
+    await follower.caughtUp();
+    const behind = (await nft.rules(CHAIN))[1]!.handle;
+    const added = (number: number) => ({ rule: { ...CHAIN, position: behind, expressions: mark(number) } });
+    // The monitor reads the first of the three when all are done. The kernel says of rule 3 that it stands behind rule 4.
+    nft.sync.commit(new Transaction().add(added(3)).add(added(4)));
+    nft.sync.commit(new Transaction().add(added(5)));
+    nft.sync.commit(new Transaction().delete({ rule: { ...CHAIN, handle: behind } }));
+    await follower.expectPresentState();
+  });
+
   it('ends with the state of the dump after 10,000 commits, and reports when it had to read it again', async () => {
     const table = new Transaction().add({ table: TABLE });
     for (const name of ['a', 'b', 'c']) table.add({ chain: { ...IN_TABLE, name } });

@@ -155,6 +155,8 @@ export interface MonitorSource {
   ruleset(filter: { family?: Family; table?: string }): Promise<Ruleset>;
   /** The handles of a chain's rules in their order; empty where it is gone. */
   order(chain: { family: Family; table: string; chain: string }): Promise<bigint[]>;
+  /** The number of the present state. */
+  generation(): Promise<number>;
 }
 
 interface Filter {
@@ -231,7 +233,7 @@ class RulesetItems {
           events = [];
           if (known !== undefined && (transaction.generation - known) << 0 <= 0) continue;
           if (transaction.events.length === 0 || lost) continue;
-          if (await this.#placeRules(transaction.events)) {
+          if (await this.#placeRules(transaction)) {
             known = transaction.generation;
             yield transaction;
             continue;
@@ -274,10 +276,10 @@ class RulesetItems {
 
   /**
    * The kernel tells a new rule's place as it is when the transaction is complete, and it tells the same of a rule that was
-   * appended and of one that replaced the first. Where that leaves a doubt, the chain's present order settles it: rules never move. False where
-   * it cannot: a rule has gone meanwhile.
+   * appended and of one that replaced the first. Where that leaves a doubt, the chain's order settles it. False where the order is of a later
+   * state: rules that have gone meanwhile may have stood between those that are left, and later events may say that a rule came behind one of them.
    */
-  async #placeRules(events: readonly RulesetEvent[]): Promise<boolean> {
+  async #placeRules({ events, generation }: TransactionEvents): Promise<boolean> {
     for (const { place, added, deleted } of ruleChanges(events)) {
       const doubtful = added.some(({ object, placement }) => {
         if (typeof placement === 'bigint') return placement > object.handle;
@@ -286,6 +288,7 @@ class RulesetItems {
       });
       if (!doubtful) continue;
       const order = await this.#source.order(place);
+      if ((await this.#source.generation()) !== generation) return false;
       for (const event of added) {
         if (event.placement === 'same') continue;
         const { handle } = event.object;

@@ -130,7 +130,7 @@ export class FuzzGroup implements GroupSocket {
 }
 
 const EMPTY: Ruleset = { generation: 1, tables: [], chains: [], sets: [], rules: [], objects: [], flowtables: [] };
-const SOURCE = { ruleset: async () => EMPTY, order: async () => [] };
+const SOURCE = { ruleset: async () => EMPTY, order: async () => [], generation: async () => 0 };
 
 const generation = (() => {
   const bytes = encodeMessage({ type: 'newgen', object: { id: 7 } });
