@@ -13,7 +13,11 @@ export const LO = hex(
     '0800 0400 00000100' + // mtu 65536
     '0a00 0100 000000000000 0000', // address
 );
-/** A kernel that answers each request with what `answer` gives: message type, flags, and payload in hex. */
+
+/**
+ * A kernel that answers each request with what `answer` gives: message type, flags, and payload in hex. It is for kinds, revisions and refusals that the
+ * kernel in memory does not have, and for requests that are only looked at.
+ */
 export class CannedTransport implements Transport {
   readonly netnsInode = 0;
   closed = false;

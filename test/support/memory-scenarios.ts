@@ -101,6 +101,8 @@ export const SCENARIOS: Readonly<Record<string, () => Promise<void>>> = {
     );
     const [read] = await nftables.chains({ family: 'ip' });
     assert.deepStrictEqual([read!.hook, read!.priority, read!.policy], ['forward', -5, 'drop']);
+    const all = await nftables.elements({ ...place, name: 's' });
+    assert.ok(all.some(({ timeoutMilliseconds }) => timeoutMilliseconds === 5000n));
     kernel.advance(5000);
     const left = await nftables.elements({ ...place, name: 's' });
     assert.strictEqual(left.length, 1);
@@ -284,5 +286,123 @@ export const SCENARIOS: Readonly<Record<string, () => Promise<void>>> = {
     await webs[0]!.nftables.apply('flush table inet netsteer-logging');
     const { drift } = await fleet.verify(webs, state);
     assert.deepStrictEqual([...drift.keys()], [webs[0]]);
+    assert.deepStrictEqual(Object.keys(drift.get(webs[0]!) ?? {}), ['logging']);
+  }),
+
+  'servers are chosen and reached by what is configured for them: thresholds, persistence, tunnels': within(
+    async kernel => {
+      const lb = kernel.container('lb', eth0('10.10.0.1/24', `${VIP}/32`));
+      const web = { ...KEY, scheduler: 'rr', persistence: { timeoutSeconds: 360 } } as const;
+      await lb.ipvs.addService(web);
+      const full = {
+        address: '10.10.0.11',
+        port: 80,
+        forward: 'direct',
+        upperThreshold: 3,
+        lowerThreshold: 2,
+      } as const;
+      await lb.ipvs.addDestination(KEY, full);
+      const send = (client: number, port: number) =>
+        lb.receive(tcp({ from: `10.10.0.${client}:${port}`, to: `${VIP}:80` }), { on: 'eth0' });
+      for (const port of [1, 2, 3]) assert.strictEqual(send(200, port).forwardedTo?.address, '10.10.0.11');
+      const [read] = await lb.ipvs.destinations(KEY);
+      assert.deepStrictEqual([read!.upperThreshold, read!.lowerThreshold, read!.persistentConnections], [3, 2, 1]);
+      assert.strictEqual(read!.activeConnections! + read!.inactiveConnections!, 3);
+      await lb.ipvs.addDestination(KEY, {
+        address: '10.10.0.12',
+        port: 80,
+        forward: 'tunnel',
+        tunnel: { type: 'gre' },
+      });
+      const tunneled = send(201, 1);
+      assert.deepStrictEqual([tunneled.forwardedTo?.method, tunneled.packet.protocol], ['tunnel', 47]);
+      assert.deepStrictEqual((await lb.ipvs.save()).split('\n').sort(), [
+        '',
+        `-A -t ${VIP}:80 -s rr -p 360`,
+        `-a -t ${VIP}:80 -r 10.10.0.11:80 -g -w 1 -x 3 -y 2`,
+        `-a -t ${VIP}:80 -r 10.10.0.12:80 -i -w 1 --tun-type gre --tun-nocsum`,
+      ]);
+      kernel.advance(4000);
+      assert.strictEqual((await lb.ipvs.service(KEY)).stats?.connections, 4n);
+    },
+  ),
+
+  'a plan removes what nobody wants, keeps the order of rules, and changes only elements that differ': within(
+    async kernel => {
+      const { nftables } = kernel.container('host');
+      const table = { family: 'ip', name: 'own-t' } as const;
+      const place = { family: 'ip', table: 'own-t' } as const;
+      const rule = (comment: string) => ({ ...place, chain: 'c', expressions: [{ counter: {} }], comment });
+      const desired = (comments: readonly string[], keys: readonly string[]) => ({
+        tables: [table],
+        chains: [{ ...place, name: 'c' }],
+        rules: comments.map(rule),
+        sets: [{ ...place, name: 's', key: 'ipv4_addr' as const, keyLength: 4, elements: keys.map(key => ({ key })) }],
+      });
+      await nftables.apply('add table ip foreign');
+      const reconcile = (comments: readonly string[], keys: readonly string[]) =>
+        nftables.reconcile(desired(comments, keys) as never, { prefix: 'own-' });
+      await reconcile(['a', 'c'], ['0a000001', '0a000002']);
+      const { operations } = await nftables.plan(desired(['a', 'b', 'c'], ['0a000002', '0a000003']) as never, {
+        prefix: 'own-',
+      });
+      assert.deepStrictEqual(operations.map(({ verb, kind }) => [verb, kind]).sort(), [
+        ['add', 'element'],
+        ['delete', 'element'],
+        ['insert', 'rule'],
+      ]);
+      await reconcile(['a', 'b', 'c'], ['0a000002', '0a000003']);
+      assert.deepStrictEqual(
+        (await nftables.rules(place)).map(({ comment }) => comment),
+        ['a', 'b', 'c'],
+      );
+      const keys = (await nftables.elements({ ...place, name: 's' })).map(({ key }) => String(key));
+      assert.deepStrictEqual(keys.sort(), ['0a000002', '0a000003']);
+      await nftables.reconcile({ tables: [] } as never, { prefix: 'own-' });
+      assert.deepStrictEqual(
+        (await nftables.tables()).map(({ name }) => name),
+        ['foreign'],
+      );
+    },
+  ),
+
+  'a fleet programs the living, lets go of the others, and tells services that differ': within(async kernel => {
+    const [one, other] = ['one', 'other'].map(name => kernel.container(name, eth0('192.168.0.50/24')));
+    other!.end();
+    await other!.closed;
+    await using fleet = Fleet.open();
+    const virtualServers = [{ ...KEY, scheduler: 'rr', destinations: [] }];
+    const { programmed, gone, failed } = await fleet.apply([one!, other!], { logging: [{ group: 5 }], virtualServers });
+    assert.deepStrictEqual([programmed, gone, failed.size], [[one], [other], 0]);
+    assert.strictEqual((await one!.ipvs.services()).length, 1);
+    await one!.ipvs.flush();
+    const { drift } = await fleet.verify([one!], { logging: [{ group: 5 }], virtualServers });
+    assert.deepStrictEqual(Object.keys(drift.get(one!) ?? {}), ['virtualServers']);
+  }),
+
+  'a log tells the devices, the mark and the sender of a packet': within(async kernel => {
+    const host = kernel.container('host', {
+      links: [
+        { name: 'eth0', addresses: ['192.168.0.50/24'] },
+        { name: 'eth1', addresses: ['10.9.0.1/24'] },
+      ],
+    });
+    host.netns.sysctl.set('net.ipv4.ip_forward', 1);
+    await host.nftables.apply(`table ip t {
+  chain c {
+    type filter hook forward priority 0; policy accept
+    meta mark set 0x11 log group 5 prefix "fwd"
+  }
+}
+`);
+    const log = host.nflog({ groups: [5], queue: { packets: 1 }, globalSequence: true });
+    const packets = log[Symbol.asyncIterator]();
+    host.receive(udp({ from: '192.168.0.1:1', to: '10.9.0.9:2' }), { on: 'eth0' });
+    const packet = await nextOf(packets);
+    assert.deepStrictEqual(
+      [packet.inDevice, packet.outDevice, packet.mark, packet.hook, packet.globalSequence, packet.family],
+      ['eth0', 'eth1', 17, 'forward', 1, 'ip'],
+    );
+    assert.strictEqual(packet.hardwareAddress?.length, 17);
   }),
 };

@@ -29,7 +29,10 @@ export type Answer = Uint8Array | number;
 /** A kernel at the level of bytes: one datagram in, the datagrams out that it answers with. */
 export type Handler = (request: Uint8Array) => Iterable<Answer>;
 
-/** A wire whose other end is a function. */
+/**
+ * A wire whose other end is a function. It is for subsystems that no kernel has, and for answers that none gives: cut, lost, late, out of order, or of
+ * other requests. What a kernel answers is asked of the kernel in memory.
+ */
 export class MemoryTransport implements Transport {
   readonly netnsInode: number;
   /** Every datagram that was sent. */
