@@ -40,8 +40,8 @@ export interface Reading {
 export interface Running {
   /** The flood begins. */
   mark(): void;
-  /** All has been sent, so many packets: reads what there is, and ends. */
-  finish(sent: number): Promise<Reading>;
+  /** All has been sent, so many packets: reads what there is, and ends. `starting`: microseconds that this process spent on the generator. */
+  finish(sent: number, starting: number): Promise<Reading>;
 }
 
 export interface Reader {
@@ -84,7 +84,7 @@ function own(name: string, consume: (log: Nflog, file: string) => Consumer): Rea
         mark: () => {
           cpu = process.cpuUsage();
         },
-        finish: async sent => {
+        finish: async (sent, starting) => {
           await settled(() => log.stats.received + log.stats.lostPackets, sent);
           await consumer.end();
           const { user, system } = process.cpuUsage(cpu);
@@ -93,7 +93,7 @@ function own(name: string, consume: (log: Nflog, file: string) => Consumer): Rea
           const count = consumer.count();
           rmSync(file, { force: true });
           if (count !== received) throw new Error(`${received} packets were read, and ${count} dealt with`);
-          return { received, cpuMicroseconds: user + system, ...(latencies && { latencies: times }) };
+          return { received, cpuMicroseconds: user + system - starting, ...(latencies && { latencies: times }) };
         },
       };
     },

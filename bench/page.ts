@@ -101,6 +101,30 @@ memory, whose own time is in the first three figures.`,
   },
 };
 
+/** Profiles, with the conditions in which each was taken: what keeps the slowest cases above the floor. */
+const REST: readonly string[] = [
+  '## Where the rest goes',
+  `Profiles of cases that are far from their floor. Each was taken by hand, in the conditions that its paragraph names: its shares say where
+the time goes, and are not to be compared with the tables.`,
+  '### NFLOG',
+  `**Counted**, 64 bytes, batched (\`perf record -e cpu-clock\` of a reader in a process of its own, four floods of a million packets, a load
+below 1, 2026-12-01): walking the messages takes 23 %, \`recvfrom\` 11 % (of that the kernel's copy 8 %), sleeping and waking in
+\`epoll_pwait\` 12 %, other threads of V8 11 % (about half of that its compiler, half its collector), and koffi's object for each readiness event 7 %.
+The rest is spread over calls between libuv, N-API and JavaScript. A part is paid once a flood, not
+once a packet: the same reader took 164 to 170 ns a packet in floods of 100,000, and 116 ns in floods of a million. The floor took 46 to 51 ns.`,
+  `**To pcap**, 64 bytes, batched (\`perf\` of the reader alone, five million packets, a stream, a load of 14, 2026-11-30): V8's own code (streams,
+callbacks, compiler, collector) takes 34 %, \`write\` on a thread of libuv 20 %, waking and switching threads 13 %, walking the messages 9 %, \`recvfrom\` 6 %, copying
+packets 3 %. The reader in a process of its own took 353 to 394 ns a packet where tcpdump took 601 (floods of 100,000, a load below 1, 2026-12-01).`,
+  `**JSON** (three sinks compared, a load of 22, 2026-11-30): reading and the record take 1.2 to 1.7 us a packet, pino's line 1.9 us, and
+writing 2.3 us with \`sync: true\`, 4.0 us without.`,
+  '### IPVS',
+  `Nobody has found yet why the floor of \`load/200x4\` differs so much from run to run: where it is marked, its ratio says nothing. It is a
+process that has just been started, and the others run in one that stays. By counts in User-mode Linux, which no load changes (2026-11-30), a
+restore of 200x4 has 12 page faults and no context switch; a restore of 2,000x4 has 86 page faults.`,
+  '### Beginning',
+  `\`process/1000-rules\` cannot reach \`nft -f\`: bare Node alone takes longer than the whole of it, as the table shows.`,
+];
+
 const MARKS = ['<!-- numbers: npm run bench -- all -->', '<!-- end of numbers -->'] as const;
 
 const WIDTH = 100;
@@ -138,6 +162,7 @@ its floor differ by more than a fifth. A column that a table does not need is le
         collections.flatMap(({ runs }, i) => runs.filter(run => run.name === name).map(run => part(run, letterOf(i)))),
       ),
     ),
+    ...REST.map(text => (text.startsWith('#') ? text : paragraph(text))),
   ].join('\n\n')}\n`;
 }
 

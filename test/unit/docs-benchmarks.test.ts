@@ -101,3 +101,12 @@ test('the README has only what held on every kind of machine', () => {
   const without = { ...collection, runs: collection.runs.filter(({ name }) => name !== 'fleet') };
   expect(readmeNumbers([collection, without])).not.toContain('containers |');
 });
+
+test('the page says where the rest goes, and of each profile in which conditions it was taken', () => {
+  const [, rest] = pageOf(collections).split('\n## Where the rest goes\n');
+  const paragraphs = (rest ?? '').split('\n\n').map(text => text.replaceAll('\n', ' '));
+  const profiles = paragraphs.filter(text => /\(`perf|\(three sinks|By counts/.test(text));
+  expect(profiles).toHaveLength(4);
+  for (const profile of profiles) expect(profile).toMatch(/load/);
+  for (const profile of profiles) expect(profile).toMatch(/2026-\d\d-\d\d/);
+});
