@@ -135,8 +135,8 @@ export function log(
 
 const aligned = (length: number): number => (length + 3) & ~3;
 const sizeOf = (length: number): number => aligned(4 + length);
-/** The message's headers, nine attributes that it may have, and the message that ends a datagram of several. */
-const FIXED = 20 + 7 * sizeOf(4) + sizeOf(12) + sizeOf(16) + 20;
+/** The headers of a message, ten attributes that it may have, and the message that ends a datagram of several. */
+const FIXED = 20 + 8 * sizeOf(4) + sizeOf(12) + sizeOf(16) + 20;
 const LINK_ADDRESSES = sizeOf(14) + 2 * sizeOf(2);
 
 /** The room that the kernel wants for a packet: for all that a message may tell, whether it does or not. */
