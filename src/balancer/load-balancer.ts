@@ -10,14 +10,14 @@ import type { BalancerChange } from './change.ts';
 import type { BalancedService } from './declaration.ts';
 import { type DeclaredService, readDeclaration } from './declared.ts';
 import { addBalancer, addServer, emptyState, type SiteState, serverContainers, tableRules } from './desired.ts';
-import { BalancerError, type BalancerFailure } from './error.ts';
+import { BalancerError } from './error.ts';
 import { type BalancerEvent, EventFeed } from './event.ts';
 import { CheckSlots } from './health/checker.ts';
 import type { LiveServer, LiveService } from './live.ts';
 import { BalancerPart } from './part.ts';
-import type { Entry } from './record.ts';
-import { PHASES, type Phase, Site, type SitePlan, type Step } from './site.ts';
+import { PHASES, Site, type SitePlan } from './site.ts';
 import { type BalancerStatus, metricsOf, statusOf } from './status.ts';
+import { Undertaking } from './undertaking.ts';
 
 /** How a load balancer is opened. */
 export interface LoadBalancerOptions {
@@ -157,14 +157,13 @@ export class LoadBalancer {
   apply(services: readonly BalancedService[], options: ApplyOptions = {}): Promise<BalancerChange[]> {
     return this.#inTurn(async () => {
       const { declared, adopt, rollback, signal } = this.#checked(services, options);
-      const done: { step: Step; made: BalancerChange[] }[] = [];
-      const failures: BalancerFailure[] = [];
+      const work = new Undertaking(signal);
+      const { failures } = work;
       const { plans } = await this.#planServers(declared, adopt);
       // Whatever may be refused is refused before the first change.
       if (plans.some(({ steps }) => steps.length > 0)) await this.#planBalancers(declared, adopt, new Set());
-      const records = new Map<Site, readonly Entry[]>();
-      for (const plan of plans) await this.#remember(plan, records);
-      await this.#run('servers', plans, done, failures, signal);
+      for (const plan of plans) await work.remember(plan);
+      await work.run('servers', plans);
       const unprepared = new Set(
         failures.map(
           ({ change }) => plans.find(({ site }) => site.place.container === change.container)!.site.container,
@@ -172,10 +171,10 @@ export class LoadBalancer {
       );
       await this.#together(async () => {
         const { plans: balancers, next } = await this.#planBalancers(declared, adopt, unprepared);
-        for (const plan of balancers) await this.#remember(plan, records);
-        for (const phase of PHASES.slice(1)) await this.#run(phase, [...balancers, ...plans], done, failures, signal);
+        for (const plan of balancers) await work.remember(plan);
+        for (const phase of PHASES.slice(1)) await work.run(phase, [...balancers, ...plans]);
         if (failures.length > 0 && rollback) {
-          await this.#takeBack(done, records);
+          await work.takeBack();
           return;
         }
         for (const plan of [...plans, ...balancers])
@@ -185,7 +184,7 @@ export class LoadBalancer {
         await this.#forgetServers(declared);
       });
       for (const part of this.#parts) part.reconciled(!failures.some(({ change }) => change.container === part.name));
-      const made = done.flatMap(each => each.made);
+      const { made } = work;
       this.#tell({ type: 'applied', changes: made, failed: failures.length });
       if (failures.length > 0) throw new BalancerError(made, failures, rollback);
       for (const change of made)
@@ -252,52 +251,6 @@ export class LoadBalancer {
       }),
     );
     return { plans, next };
-  }
-
-  /** Records what will be made. */
-  async #remember(plan: SitePlan, records: Map<Site, readonly Entry[]>): Promise<void> {
-    const before = await plan.site.record.read();
-    records.set(plan.site, before);
-    if (plan.steps.length > 0 || plan.rules !== undefined)
-      await plan.site.record.write(plan.during, tableRules(plan.state));
-  }
-
-  async #run(
-    phase: Phase,
-    plans: readonly SitePlan[],
-    done: { step: Step; made: BalancerChange[] }[],
-    failures: BalancerFailure[],
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    await Promise.all(
-      plans.map(async ({ steps }) => {
-        for (const step of steps) {
-          if (step.phase !== phase) continue;
-          throwIfAborted(signal);
-          const failed = await step.run();
-          const made = step.changes.filter((_, i) => !failed.has(i));
-          for (const [i, error] of failed) failures.push({ change: step.changes[i]!, error });
-          if (made.length > 0) done.push({ step, made });
-        }
-      }),
-    );
-  }
-
-  async #takeBack(
-    done: { step: Step; made: BalancerChange[] }[],
-    records: ReadonlyMap<Site, readonly Entry[]>,
-  ): Promise<void> {
-    const errors: Error[] = [];
-    for (const { step } of done.reverse()) {
-      try {
-        await step.undo();
-      } catch (error) {
-        errors.push(error as Error);
-      }
-    }
-    if (errors.length > 0)
-      throw new AggregateError(errors, `the changes could not all be taken back: ${errors[0]!.message}`);
-    for (const [site, entries] of records) await site.record.write(entries);
   }
 
   /** Sites of containers that no service has any longer. */

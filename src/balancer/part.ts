@@ -93,9 +93,7 @@ export class BalancerPart {
         const { fallback } = service;
         live.fallen =
           before?.fallen ??
-          (fallback !== undefined &&
-            there !== undefined &&
-            there.destinations.some(each => placeOf(each) === placeOf(fallback)));
+          (fallback !== undefined && there?.destinations.some(each => placeOf(each) === placeOf(fallback)) === true);
         live.redeclare(service, server => {
           const entry = there?.destinations.find(each => placeOf(each) === placeOf(server));
           const checked = service.check !== undefined;
