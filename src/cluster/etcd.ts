@@ -1,4 +1,5 @@
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
+import { clearTimeout, setTimeout } from 'node:timers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { printable } from '../errors.ts';
 import { onAbort, throwIfAborted } from '../signal.ts';
@@ -282,7 +283,7 @@ export class Etcd {
         const share = left > 2 ? (deadline - now) / 2 : deadline - now;
         return await this.#post(path, body, now + share, signal);
       } catch (error) {
-        if (signal?.aborted === true) throw error;
+        throwIfAborted(signal);
         const { grpcCode, status, message, cause } = error as EtcdError;
         const expired =
           this.#options.auth !== undefined &&
@@ -308,21 +309,28 @@ export class Etcd {
     const token = await this.#authenticate(path, deadline, signal);
     const left = deadline - performance.now();
     if (left <= 0) throw new EtcdError('etcd does not answer in time');
-    const ended = AbortSignal.timeout(Math.ceil(left));
-    const both = signal === undefined ? ended : AbortSignal.any([signal, ended]);
-    const response = await this.#request(path, body, token, both);
+    // Not by AbortSignal.any: Node forgets a timeout that only such a signal knows of, when garbage is collected, and the call never ends.
+    const ended = new AbortController();
+    const timer = setTimeout(() => ended.abort(), Math.ceil(left));
+    const unlisten = onAbort(signal, () => ended.abort());
     const parts: Buffer[] = [];
-    let length = 0;
+    let status: number;
     try {
+      const response = await this.#request(path, body, token, ended.signal);
+      status = response.statusCode ?? 0;
+      let length = 0;
       for await (const part of response as AsyncIterable<Buffer>) {
         length += part.length;
-        if (length > MOST_ANSWER_BYTES) throw new TooLarge(response.statusCode ?? 0);
+        if (length > MOST_ANSWER_BYTES) throw new TooLarge(status);
         parts.push(part);
       }
     } catch (error) {
       throw this.#failure(error, signal);
+    } finally {
+      clearTimeout(timer);
+      unlisten();
     }
-    return objectOf(Buffer.concat(parts), response.statusCode ?? 0);
+    return objectOf(Buffer.concat(parts), status);
   }
 
   async #authenticate(path: string, deadline: number, signal?: AbortSignal): Promise<string | undefined> {
@@ -375,9 +383,10 @@ export class Etcd {
     const token = await this.#authenticate(path, performance.now() + this.#options.timeoutMs, signal);
     const gone = new AbortController();
     this.#streams.add(gone);
+    const unlisten = onAbort(signal, () => gone.abort());
     let response: IncomingMessage | undefined;
     try {
-      response = await this.#request(path, body, token, AbortSignal.any([signal, gone.signal]));
+      response = await this.#request(path, body, token, gone.signal);
       let rest = Buffer.alloc(0);
       for await (const part of response as AsyncIterable<Buffer<ArrayBuffer>>) {
         rest = rest.length === 0 ? part : Buffer.concat([rest, part]);
@@ -390,6 +399,7 @@ export class Etcd {
       }
     } finally {
       this.#streams.delete(gone);
+      unlisten();
       response?.destroy();
     }
   }

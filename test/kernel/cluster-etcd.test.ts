@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Compacted, Etcd, type WatchEvent } from '../../src/cluster/etcd.ts';
 import { checkEtcd } from '../../src/cluster/etcd-options.ts';
@@ -69,6 +71,22 @@ describe('etcd', () => {
   it('ends a call in its time while etcd is stopped', async () => {
     server.kill('SIGSTOP');
     await expect(etcd.get('k')).rejects.toThrow('in time');
+    server.kill('SIGCONT');
+    await until(async () => (await etcd.get('k').catch(() => null)) === undefined);
+  });
+
+  it('ends a call in its time, and by its signal, also where garbage is collected meanwhile', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const collecting = setInterval(collect, 20);
+    server.kill('SIGSTOP');
+    const never = new AbortController();
+    await expect(etcd.get('k', never.signal)).rejects.toThrow('in time');
+    const leaving = new AbortController();
+    const call = etcd.get('k', leaving.signal);
+    leaving.abort(new Error('leaving'));
+    await expect(call).rejects.toThrow('leaving');
+    clearInterval(collecting);
     server.kill('SIGCONT');
     await until(async () => (await etcd.get('k').catch(() => null)) === undefined);
   });

@@ -99,3 +99,8 @@ test('no module tests the class of a signal, or uses more than its interface', (
   );
   expect(looking).toEqual([]);
 });
+
+test('no module of src joins signals by AbortSignal.any: what only such a signal knows of is collected, and never fires', () => {
+  const joining = sourceModules().filter(file => /\bAbortSignal\.any\(/.test(readFileSync(`src/${file}`, 'utf8')));
+  expect(joining).toEqual([]);
+});
