@@ -14,6 +14,7 @@ import {
   checkHostName,
   localServer,
   portToCheck,
+  SCHEMA,
   withoutCluster,
 } from './declaration.ts';
 import { Etcd, isRefusal } from './etcd.ts';
@@ -53,7 +54,6 @@ const REMOVED_AFTER_TTLS = 3;
 /** Changes that come together are carried out together. */
 const CONVERGE_MS = 20;
 const RETRY_MS = 1000;
-const SCHEMA = 1;
 
 /** A container that this host has a part in. */
 type Named = Map<string, Container | undefined>;

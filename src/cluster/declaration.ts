@@ -24,7 +24,8 @@ const NAME = /^[A-Za-z0-9._-]{1,63}$/;
 const NAME_RULE = "1 to 63 letters, digits, '.', '_' and '-'";
 /** etcd takes 1.5 MiB; one declaration is far from that. */
 const MOST_BYTES = 512 * 1024;
-const SCHEMA = 1;
+/** The version of what is written to etcd. */
+export const SCHEMA = 1;
 
 export function checkHostName(name: unknown, path: Path): string {
   if (typeof name !== 'string') throw typeError(path, NAME_RULE, name);

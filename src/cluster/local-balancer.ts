@@ -4,12 +4,10 @@ import type { Container } from '../container/index.ts';
 import { StateError } from '../errors.ts';
 import type { ServiceKey } from '../ipvs/index.ts';
 import { applyEach } from './apply-each.ts';
-import { type ClusterService, canonicalAddress } from './declaration.ts';
+import { type ClusterService, canonicalAddress, SCHEMA } from './declaration.ts';
 import type { Etcd } from './etcd.ts';
 import { AddressHolder, type HolderEvents } from './holder.ts';
 import type { Lease } from './lease.ts';
-
-const SCHEMA = 1;
 
 /** What connections that are idle need to be known to the other balancers, and strays to be taken on. */
 const SYNC_SETTINGS: readonly (readonly [string, string])[] = [
